@@ -1,0 +1,1 @@
+"""The Dagster layer: assets, checks, partitions, jobs, resources, executor."""

@@ -1,0 +1,1 @@
+"""An embedded Salesforce org: server, SOQL, storage, strict rules, seeds."""

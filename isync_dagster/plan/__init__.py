@@ -1,0 +1,1 @@
+"""Template and two schemas resolved into a load order: components, deferral, levels, field mapping."""

@@ -1,0 +1,1 @@
+"""Frames in, frames out: typing, transform, remap, match, decide, payload, pairing."""

@@ -1,0 +1,1 @@
+"""The describe model, Salesforce types as Polars dtypes, describe snapshots."""

@@ -1,0 +1,1 @@
+"""The disk: layout, Parquet, runs, id map, pending links, ledger, lease, audit log."""
