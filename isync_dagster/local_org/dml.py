@@ -1,0 +1,222 @@
+"""Insert, update, upsert: whole frames of rows through the platform's checks into the tables.
+
+Every function works inside one write transaction and gives an outcome frame: `_row` UInt32, `id` String,
+`created` Boolean, `error` String (null: success; else code, message, fields separated by `values.PART`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from dataclasses import field as dataclass_field
+
+import duckdb
+import polars as pl
+
+from isync_dagster.local_org.defaults import Actor, compose_name, fill_insert
+from isync_dagster.local_org.ids import to18_expr
+from isync_dagster.local_org.org_schema import OrgSchema, quote
+from isync_dagster.local_org.references import refuse_bad_references
+from isync_dagster.local_org.rows import Rows
+from isync_dagster.local_org.rules import (
+    SET,
+    fields_of,
+    refuse_bad_values,
+    refuse_missing,
+    refuse_nulled,
+    refuse_read_only,
+    required_on_insert,
+    type_columns,
+)
+from isync_dagster.local_org.storage import Storage, insert_frame, registered, select
+from isync_dagster.local_org.unique import CHUNK, key, match_key, refuse_duplicates
+from isync_dagster.local_org.values import CLEAR, error, malformed_id
+from isync_dagster.schema.model import SObject
+
+OUTCOME = {"_row": pl.UInt32, "id": pl.String, "created": pl.Boolean, "error": pl.String}
+
+
+@dataclass(frozen=True)
+class Writer:
+    """The write side of one org for one transaction."""
+
+    schema: OrgSchema
+    storage: Storage
+    cursor: duckdb.DuckDBPyConnection
+    actor: Actor
+    positions: Mapping[str, int] = dataclass_field(default_factory=dict)
+
+    def insert(self, sobject: SObject, frame: pl.DataFrame) -> pl.DataFrame:
+        """Create rows from text columns named by field (null: not given, `CLEAR`: null)."""
+        rows = Rows(frame)
+        refuse_read_only(rows, sobject, "insert")
+        type_columns(rows, sobject, self.positions)
+        refuse_bad_values(rows, sobject)
+        return self._insert_typed(rows, sobject)
+
+    def _insert_typed(self, rows: Rows, sobject: SObject) -> pl.DataFrame:
+        refuse_missing(rows, required_on_insert(sobject))
+        refuse_bad_references(rows, self.cursor, self.schema, sobject)
+        if not rows.good.height:
+            return _outcome(rows, created=True)
+        rows.good = fill_insert(rows.good, sobject, self.storage, self.actor)
+        refuse_duplicates(rows, self.cursor, sobject)
+        insert_frame(self.cursor, sobject, rows.good)
+        return _outcome(rows, created=True)
+
+    def update(self, sobject: SObject, frame: pl.DataFrame) -> pl.DataFrame:
+        """Change rows named by `Id`; null cells are left alone, `CLEAR` empties."""
+        ids = frame.select("_row", pl.col("Id").alias("given"))
+        rows = Rows(frame.with_columns(to18_expr(pl.col("Id"))))
+        self._refuse_unknown_ids(rows, sobject)
+        refuse_read_only(rows, sobject, "update")
+        type_columns(rows, sobject, self.positions)
+        refuse_bad_values(rows, sobject)
+        outcome = self._update_in_waves(rows, sobject)
+        return outcome.join(ids, on="_row", how="left").select(
+            "_row", pl.coalesce("id", "given").alias("id"), "created", "error"
+        )
+
+    def _refuse_unknown_ids(self, rows: Rows, sobject: SObject) -> None:
+        identity = pl.col("Id")
+        malformed = pl.concat_str([pl.lit(f"{sobject.label} ID: id value of incorrect type: "), identity])
+        rows.refuse(
+            [
+                (
+                    identity.is_null() | (identity == CLEAR),
+                    error("MISSING_ARGUMENT", "Id not specified in an update call", "Id"),
+                ),
+                (
+                    malformed_id(identity) | (identity.str.slice(0, 3) != (sobject.key_prefix or "")),
+                    error("MALFORMED_ID", malformed, "Id"),
+                ),
+            ]
+        )
+        if not rows.good.height:
+            return
+        with registered(self.cursor, _wanted=rows.good.select(pl.col("Id").alias("value")).unique()):
+            bad = select(
+                self.cursor,
+                f'SELECT w.value, t."Id" IS NULL AS missing FROM _wanted w LEFT JOIN {quote(sobject.name)} t '
+                f'ON t."Id" = w.value WHERE t."Id" IS NULL OR t."IsDeleted"',
+            )
+        rows.refuse_values(
+            "Id",
+            bad.select(
+                "value",
+                pl.when(pl.col("missing"))
+                .then(error("INVALID_CROSS_REFERENCE_KEY", "invalid cross reference id"))
+                .otherwise(error("ENTITY_IS_DELETED", "entity is deleted"))
+                .alias("error"),
+            ),
+        )
+
+    def _update_in_waves(self, rows: Rows, sobject: SObject) -> pl.DataFrame:
+        """Update each row once a pass: an id that comes again in a later chunk is applied after the first."""
+        chunk = pl.col("_row") // CHUNK
+        message = pl.concat_str([pl.lit("Duplicate id specified: "), pl.col("Id")])
+        rows.refuse([(pl.len().over("Id", chunk) > 1, error("DUPLICATE_VALUE", message, "Id"))])
+        if not rows.good.height:
+            return _outcome(rows, created=False)
+        turn = rows.good.select(pl.int_range(pl.len()).over("Id")).to_series()
+        passes = int(turn.max() or 0)  # type: ignore[call-overload]
+        if passes == 0:
+            return self._update_typed(rows, sobject)
+        outcomes = []
+        for number in range(passes + 1):
+            wave = Rows(rows.good.filter(turn == number))
+            outcomes.append(self._update_typed(wave, sobject))
+        return pl.concat([*outcomes, _refusals(rows)])
+
+    def _update_typed(self, rows: Rows, sobject: SObject) -> pl.DataFrame:
+        refuse_nulled(rows, sobject)
+        refuse_bad_references(rows, self.cursor, self.schema, sobject)
+        refuse_duplicates(rows, self.cursor, sobject)
+        if rows.good.height:
+            self._write_update(rows.good, sobject)
+        return _outcome(rows, created=False)
+
+    def _write_update(self, frame: pl.DataFrame, sobject: SObject) -> None:
+        table = quote(sobject.name)
+        changed = [item.name for item in fields_of(sobject, frame.columns) if item.name != "Id"]
+        sets = [
+            f"{quote(name)} = CASE WHEN n.{quote(SET + name)} THEN n.{quote(name)} ELSE t.{quote(name)} END"
+            if SET + name in frame.columns
+            else f"{quote(name)} = coalesce(n.{quote(name)}, t.{quote(name)})"
+            for name in changed
+        ]
+        booleans = [item.name for item in fields_of(sobject, frame.columns) if item.type == "boolean"]
+        frame = frame.with_columns([pl.when(pl.col(SET + name)).then(pl.col(name).fill_null(False)).alias(name)
+                                    for name in booleans if SET + name in frame.columns])  # fmt: skip
+        parts = compose_name(sobject)
+        with registered(self.cursor, _changes=frame):
+            sets += ['"LastModifiedDate" = $now', '"LastModifiedById" = $user', '"SystemModstamp" = $now']
+            self.cursor.execute(
+                f'UPDATE {table} AS t SET {", ".join(sets)} FROM _changes n WHERE t."Id" = n."Id"',
+                {"now": self.actor.now, "user": self.actor.user_id},
+            )
+            if set(parts) & set(changed):
+                whole = ", ".join(quote(part) for part in parts)
+                self.cursor.execute(
+                    f'UPDATE {table} SET "Name" = concat_ws(\' \', {whole}) WHERE "Id" IN (SELECT "Id" FROM _changes)'
+                )
+
+    def upsert(self, sobject: SObject, frame: pl.DataFrame, key_field: str) -> pl.DataFrame:
+        """Update the row that has the key's value, else insert; `key_field` is an external id, idLookup or Id."""
+        field = sobject.field(key_field)
+        assert field is not None
+        if field.name == "Id":
+            given = frame.filter(pl.col("Id").is_not_null())
+            fresh = frame.filter(pl.col("Id").is_null()).drop("Id")
+            parts = [self.update(sobject, given)] if given.height else []
+            parts += [self.insert(sobject, fresh)] if fresh.height else []
+            return pl.concat(parts) if parts else pl.DataFrame(schema=OUTCOME)
+        chunk = pl.col("_row") // CHUNK
+        again = frame.select("_row", key(field, pl.col(field.name)).alias("key")).drop_nulls("key")
+        later = again.filter(chunk != chunk.first().over("key"))
+        if later.height:
+            # A key that returns in a later chunk finds the row of the earlier one: save chunk by chunk.
+            return pl.concat(
+                [self._upsert(sobject, part, key_field) for _, part in frame.group_by(chunk, maintain_order=True)]
+            )
+        return self._upsert(sobject, frame, key_field)
+
+    def _upsert(self, sobject: SObject, frame: pl.DataFrame, key_field: str) -> pl.DataFrame:
+        field = sobject.field(key_field)
+        assert field is not None
+        keys = frame.select("_row", field.name)
+        probe = Rows(keys)
+        type_columns(probe, sobject, self.positions)
+        match_key(probe, self.cursor, sobject, field)
+        matched = frame.join(probe.good.select("_row", "Id"), on="_row", how="inner", maintain_order="left")
+        fresh = matched.filter(pl.col("Id").is_null()).drop("Id")
+        known = matched.filter(pl.col("Id").is_not_null())
+        outcomes = [_refusals(probe)]
+        if fresh.height:
+            outcomes.append(self.insert(sobject, fresh))
+        if known.height:
+            if not field.updateable:
+                known = known.drop(field.name)
+            outcomes.append(self.update(sobject, known))
+        return pl.concat(outcomes)
+
+
+def _outcome(rows: Rows, *, created: bool) -> pl.DataFrame:
+    good = rows.good
+    identity = pl.col("Id") if "Id" in good.columns else pl.lit(None, dtype=pl.String)
+    done = good.select(
+        pl.col("_row").cast(pl.UInt32),
+        identity.alias("id"),
+        pl.lit(created).alias("created"),
+        pl.lit(None, dtype=pl.String).alias("error"),
+    )
+    return pl.concat([done, _refusals(rows)])
+
+
+def _refusals(rows: Rows) -> pl.DataFrame:
+    return rows.refused().select(
+        pl.col("_row").cast(pl.UInt32),
+        pl.lit(None, dtype=pl.String).alias("id"),
+        pl.lit(False).alias("created"),
+        "error",
+    )
