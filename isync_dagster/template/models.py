@@ -1,0 +1,322 @@
+"""The recipe of a migration as typed, frozen pydantic models: one class a block of the YAML file.
+
+The description of a key is the only text about it: it feeds the JSON schema for editors, the docs and the
+messages. An unknown key is refused. Names of objects and fields are checked against the orgs by the plan.
+"""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+from enum import StrEnum
+from typing import Annotated, Any, NamedTuple
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
+
+DEFAULT_TRANSACTIONAL_OBJECTS = (
+    "Task",
+    "Event",
+    "EmailMessage",
+    "Case",
+    "CaseComment",
+    "CampaignMember",
+    "Opportunity",
+    "OpportunityLineItem",
+    "OpportunityContactRole",
+    "Quote",
+    "QuoteLineItem",
+    "Contract",
+    "Order",
+    "OrderItem",
+)
+"""Objects that record daily business rather than master data: what `skip_transactional_objects` leaves out."""
+
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"
+
+
+class Policy(StrEnum):
+    """What happens to a row whose lookup points at a parent that has no counterpart in the target."""
+
+    BLOCK = "block"
+    NULL = "null"
+    STOP = "stop"
+    DROP_ROW = "drop_row"
+    FETCH_PARENT = "fetch_parent"
+    DEFAULT = "default"
+
+
+class PolicyRule(NamedTuple):
+    """A policy as a template writes it: `block`, or `default:<target id or key>`."""
+
+    policy: Policy
+    default: str | None = None
+
+    def __str__(self) -> str:
+        return f"default:{self.default}" if self.policy is Policy.DEFAULT else self.policy.value
+
+
+def parse_policy(value: Any) -> PolicyRule:
+    """Read a policy from YAML; an unquoted `null` means the policy of that name.
+
+    >>> parse_policy("default:005000000000001AAA")
+    PolicyRule(policy=<Policy.DEFAULT: 'default'>, default='005000000000001AAA')
+    """
+    if value is None:
+        return PolicyRule(Policy.NULL)
+    if isinstance(value, PolicyRule):
+        return value
+    if isinstance(value, str):
+        word, colon, rest = (part.strip() for part in value.partition(":"))
+        if word == Policy.DEFAULT and rest:
+            return PolicyRule(Policy.DEFAULT, rest)
+        if not colon and word in set(Policy) - {Policy.DEFAULT}:
+            return PolicyRule(Policy(word))
+    raise ValueError(
+        f"{value!r} is no policy; write block, null, stop, drop_row, fetch_parent or default:<target id or key>"
+    )
+
+
+def parse_threshold(value: Any) -> int | str:
+    """Read a number of rows (`25`) or a share of them (`0.5%`)."""
+    text = str(value).strip()
+    if re.fullmatch(r"\d+", text) and not isinstance(value, bool):
+        return int(text)
+    if re.fullmatch(r"\d{1,3}(\.\d+)?%", text) and Decimal(text[:-1]) <= 100:
+        return text
+    raise ValueError(f'{value!r} is neither a number of rows (25) nor a share of them ("0.5%")')
+
+
+def _names(value: Any) -> Any:
+    """A single name, or names with commas between them, as a list."""
+    if isinstance(value, str):
+        return [item for item in (part.strip() for part in value.split(",")) if item]
+    return value
+
+
+def _match_key(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [part for item in value for part in (_names(item) if isinstance(item, str) else [item])]
+    return _names(value)
+
+
+def _emptied(value: Any) -> Any:
+    """Picklist values as text; a mapping to null empties the field."""
+    if isinstance(value, dict):
+        return {key: "" if item is None else item for key, item in value.items()}
+    return value
+
+
+def _to18(value: Any) -> Any:
+    """A 15-character id as its 18-character form (the suffix tells the case of each letter)."""
+    if isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9]{15}", value):
+        alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZ012345"
+        groups = (value[start : start + 5] for start in (0, 5, 10))
+        return value + "".join(alphabet[sum(1 << k for k, c in enumerate(group) if c.isupper())] for group in groups)
+    return value
+
+
+_ID18 = r"^00D[A-Za-z0-9]{15}$"
+_POLICY_SCHEMA = {
+    "anyOf": [
+        {"enum": ["block", "null", "stop", "drop_row", "fetch_parent"]},
+        {"type": "string", "pattern": "^default: *[^ ]"},
+        {"type": "null"},
+    ]
+}
+_NAMES_SCHEMA = {"anyOf": [{"type": "array", "items": {"type": "string"}}, {"type": "string"}]}
+
+OrgId = Annotated[str, BeforeValidator(_to18), Field(pattern=_ID18), WithJsonSchema({"type": "string"})]
+Names = Annotated[tuple[str, ...], BeforeValidator(_names), WithJsonSchema(_NAMES_SCHEMA)]
+MatchKey = Annotated[tuple[str, ...], BeforeValidator(_match_key), WithJsonSchema(_NAMES_SCHEMA)]
+PolicySetting = Annotated[
+    PolicyRule, BeforeValidator(parse_policy), PlainSerializer(str, return_type=str), WithJsonSchema(_POLICY_SCHEMA)
+]
+Threshold = Annotated[
+    int | str,
+    BeforeValidator(parse_threshold),
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": r"^\d+(\.\d+)?%?$"}]}),
+]
+PicklistMap = Annotated[
+    dict[str, str],
+    BeforeValidator(_emptied),
+    WithJsonSchema({"type": "object", "additionalProperties": {"type": ["string", "number", "boolean", "null"]}}),
+]
+
+
+class Block(BaseModel):
+    """The base of every block: frozen, no unknown keys, texts trimmed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)
+
+
+class Pins(Block):
+    """The orgs a template was planned for: a rehearsal never stands in for production."""
+
+    source_org_id: OrgId | None = Field(None, description="Organization id (00D...) that the source must have.")
+    target_org_id: OrgId | None = Field(None, description="Organization id (00D...) that the target must have.")
+
+
+class MissingParents(Block):
+    """Policies for lookups whose parent has no counterpart in the target, where no lookup says its own."""
+
+    required: PolicySetting = Field(
+        PolicyRule(Policy.BLOCK),
+        description="For lookups the target requires: block (the row is not sent), stop (the run ends), drop_row, "
+        "fetch_parent or default:<target id or key>.",
+    )
+    optional: PolicySetting = Field(
+        PolicyRule(Policy.NULL),
+        description="For all other lookups; null leaves the lookup empty and records a pending link, which is filled "
+        "when the parent arrives.",
+    )
+
+
+class Settings(Block):
+    """How the whole template behaves."""
+
+    continue_on_error: bool = Field(
+        False,
+        description="true: rejected rows are recorded and healthy objects go on. false: more rejected rows than the "
+        "threshold stop everything that comes after their object.",
+    )
+    skip_missing_fields: bool = Field(
+        False,
+        description="true: fields that the target lacks are left out and listed in the plan. false: they are an error.",
+    )
+    skip_transactional_objects: bool = Field(
+        False, description="true: lines of the objects in transactional_objects are left out."
+    )
+    transactional_objects: Names = Field(
+        DEFAULT_TRANSACTIONAL_OBJECTS, description="The objects that skip_transactional_objects leaves out."
+    )
+    rejected_rows_threshold: Threshold = Field(
+        0,
+        description='How many rows of an object may be failed or blocked in a good run: rows (25) or a share ("0.5%").',
+    )
+    missing_parents: MissingParents = Field(
+        default_factory=MissingParents, description="Default policies for lookups whose parent is not in the target."
+    )
+
+    def rejected_rows_allowed(self, extracted: int) -> int:
+        """How many of `extracted` rows may be failed or blocked, as a whole number of rows."""
+        if isinstance(self.rejected_rows_threshold, int):
+            return self.rejected_rows_threshold
+        return int(extracted * Decimal(self.rejected_rows_threshold[:-1]) / 100)
+
+
+class Line(Block):
+    """One object of the migration and which of its records are in scope."""
+
+    object: str = Field(min_length=1, description="API name of the source object.")
+    sequence: int | None = Field(
+        None,
+        description="Place in the order, lower first. The order is computed from the lookups; a sequence decides "
+        "between objects that do not depend on each other.",
+    )
+    where: str | None = Field(None, description="SOQL condition without the word WHERE; records outside stay behind.")
+    order_by: str | None = Field(None, description="SOQL order without the words ORDER BY; matters with a limit.")
+    limit: int | None = Field(None, ge=1, description="At most so many records, for a sample.")
+    exclude_parents: Names = Field(
+        (), description="Lookup fields whose ids are sent as they are, without remapping, and set no order."
+    )
+
+
+class ObjectSettings(Block):
+    """How one object is migrated, where that differs from the usual."""
+
+    target_object: str | None = Field(None, min_length=1, description="API name in the target, where it differs.")
+    match_key: MatchKey = Field(
+        (),
+        description='Fields that identify a record in both orgs: Email, or "SourceField__c=TargetField__c", or several '
+        "of them. A lookup compares the remapped parent.",
+    )
+    update_existing: bool = Field(True, description="false: a record that is found in the target is left as it is.")
+    insert_new: bool = Field(True, description="false: a record that is not found in the target is skipped.")
+    exclude_fields: Names = Field((), description="Source fields that are not carried over.")
+    exclude_parent_fields: Names = Field(
+        (), description="Lookup fields whose ids are sent as they are, without remapping, and set no order."
+    )
+    fields: dict[str, str] = Field(
+        default_factory=dict, description="Source field: target field, where the names differ."
+    )
+    picklists: dict[str, PicklistMap] = Field(
+        default_factory=dict, description="Source field: {source value: target value}; a value of null empties it."
+    )
+    migration_key: str | None = Field(
+        None,
+        min_length=1,
+        description="Unique external id text field of the target (at least 18 characters) that receives the source "
+        "id; makes loads repeatable on the server.",
+    )
+    missing_parents: dict[str, PolicySetting] = Field(
+        default_factory=dict,
+        description="Lookup field of the source: block, null, stop, drop_row, fetch_parent or default:<target id or key>.",
+    )
+
+    @property
+    def key_pairs(self) -> tuple[tuple[str, str], ...]:
+        """The match key as (source field, target field) pairs.
+
+        >>> ObjectSettings(match_key="Name, BillingCity=City__c").key_pairs
+        (('Name', 'Name'), ('BillingCity', 'City__c'))
+        """
+        pairs = []
+        for part in self.match_key:
+            source, _, target = (side.strip() for side in part.partition("="))
+            pairs.append((source, target or source))
+        return tuple(pairs)
+
+
+class Reference(Block):
+    """How records of an object that is not migrated are found in the target."""
+
+    by: Names = Field(
+        (),
+        description="Natural keys, tried in this order until one finds a single record; a key of several fields joins "
+        "them with +, as in Type+DeveloperName.",
+    )
+    default: str | None = Field(
+        None,
+        min_length=1,
+        description="Target record for those that no key finds: its id, or a value of a natural key.",
+    )
+    map_file: str | None = Field(
+        None,
+        min_length=1,
+        description="CSV beside the template with the columns source and target: ids or values of a natural key.",
+    )
+    where: str | None = Field(None, description="SOQL condition that both sides' records must meet.")
+
+
+class Phase(Block):
+    """A named slice of the template that is run, checked and accepted by itself."""
+
+    name: str = Field(pattern=NAME_PATTERN, description="Letters, digits, - and _; the partition key.")
+    lines: Names = Field(min_length=1, description="Objects of this phase; each must have a line.")
+    where: dict[str, str] = Field(
+        default_factory=dict, description="Object: a SOQL condition in addition to that of its line."
+    )
+    after: Names = Field((), description="Phases, named earlier in the list, that must be complete before this one.")
+
+
+class Template(Block):
+    """A migration recipe: which objects go from which org to which, and how."""
+
+    name: str = Field(pattern=NAME_PATTERN, description="Letters, digits, - and _; the same as the file name.")
+    description: str = Field("", description="What the template is for.")
+    source: str = Field(min_length=1, description="Alias of the source org in orgs.yaml.")
+    target: str = Field(min_length=1, description="Alias of the target org in orgs.yaml.")
+    pins: Pins = Field(default_factory=Pins, description="Org ids the template was planned for; others are refused.")
+    settings: Settings = Field(default_factory=Settings, description="How the whole template behaves.")
+    lines: tuple[Line, ...] = Field(min_length=1, description="The objects to migrate.")
+    objects: dict[str, ObjectSettings] = Field(
+        default_factory=dict, description="Source object: settings, where they differ from the usual."
+    )
+    references: dict[str, Reference] = Field(
+        default_factory=dict,
+        description="Object that is not migrated: how its records are found in the target. User, Group, RecordType, "
+        "Profile, UserRole and the standard Pricebook2 have rules of their own that this completes.",
+    )
+    phases: tuple[Phase, ...] = Field(
+        (), description="Named slices; without any, the template has the one phase `all` with every line."
+    )
