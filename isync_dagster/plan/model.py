@@ -129,8 +129,8 @@ class ReferenceRule:
     """How records of an object that is not migrated are found in the target by natural key.
 
     `by` holds keys in the order they are tried, each a tuple of field names that must all be equal. RecordType's
-    `SobjectType` compares after the object is mapped to its target object. `default` is a target id or a value of one of
-    the keys; `map_file` a CSV with the columns source and target; `where` a SOQL condition for both sides.
+    `SobjectType` compares after the object is mapped to its target object. `default` is a target id or a value of
+    one of the keys; `map_file` a CSV with the columns source and target; `where` a SOQL condition for both sides.
     """
 
     object: str
@@ -298,8 +298,8 @@ class Plan:
             return cls(**values)
         except (KeyError, TypeError, ValueError) as error:
             raise PlanError(
-                f"This plan cannot be read ({error!r}): it was written by another version of the tool. Abandon its run and "
-                "open a new one."
+                f"This plan cannot be read ({error!r}): it was written by another version of the tool. "
+                "Abandon its run and open a new one."
             ) from error
 
 

@@ -57,13 +57,13 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A question to append to a message about an unknown name, or an empty string.
+    """The end of a sentence about an unknown name: a question where a known name is near, else a full stop.
 
     >>> did_you_mean("acount", ["Account"])
     "; did you mean 'Account'?"
     """
     guess = nearest(name, known)
-    return f"; did you mean {guess!r}?" if guess else ""
+    return f"; did you mean {guess!r}?" if guess else "."
 
 
 @dataclass(frozen=True)

@@ -250,7 +250,7 @@ class ObjectSettings(Block):
     )
     missing_parents: dict[str, PolicySetting] = Field(
         default_factory=dict,
-        description="Lookup field of the source: block, null, stop, drop_row, fetch_parent or default:<target id or key>.",
+        description="Lookup field of the source: block, null, stop, drop_row, fetch_parent or default:<id or key>.",
     )
 
     @property
