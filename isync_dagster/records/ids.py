@@ -1,0 +1,38 @@
+"""Salesforce record ids, columnar: 15 case-sensitive characters, or 18 with a checksum of the capitals."""
+
+from __future__ import annotations
+
+import polars as pl
+
+_SUFFIX_ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ012345"
+_GROUPS = (0, 5, 10)
+
+# Five characters written as 1 (capital) or 0, first character the lowest bit, give one suffix character.
+_PATTERNS = [format(number, "05b")[::-1] for number in range(32)]
+
+
+def to18(expr: pl.Expr) -> pl.Expr:
+    """The ids of a String column in their 18-character form; a blank becomes null, anything else stays as it is.
+
+    Ids are equal only in this form: a 15-character id equals none of 18, and lower-casing would merge two records.
+
+    >>> frame = pl.DataFrame({"id": ["0015500001QdQWa", "012000000000000AAA", "", None]})
+    >>> frame.select(to18(pl.col("id"))).to_series().to_list()
+    ['0015500001QdQWaAAN', '012000000000000AAA', None, None]
+    """
+    text = expr.str.strip_chars()
+    short = pl.when(text.str.contains(r"^[0-9A-Za-z]{15}$")).then(text)
+    capitals = short.str.replace_all("[A-Z]", "_").str.replace_all("[^_]", "0").str.replace_all("_", "1", literal=True)
+    suffix = [
+        capitals.str.slice(start, 5).replace_strict(
+            _PATTERNS, list(_SUFFIX_ALPHABET), default=None, return_dtype=pl.String
+        )
+        for start in _GROUPS
+    ]
+    full = pl.concat_str([short, *suffix])
+    return pl.when(text != "").then(pl.coalesce(full, text))
+
+
+def key_prefix(expr: pl.Expr) -> pl.Expr:
+    """The first three characters of an id, which name its object within one org (never across orgs)."""
+    return expr.str.slice(0, 3)

@@ -1,0 +1,142 @@
+"""From the text of Bulk CSV to typed columns and back, without losing a digit, a line break or a leading zero.
+
+`typed` reads what a Bulk query gives, `lossy_cells` tells which cells did not survive that (none may), and `wire`
+writes what a Bulk ingest takes. `typed(wire(typed(raw)))` is `typed(raw)` for every field type.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import polars as pl
+import polars.selectors as cs
+
+from isync_dagster.records.canonical import canonical
+from isync_dagster.records.ids import to18
+from isync_dagster.schema.model import NUMBER_TYPES, Field
+from isync_dagster.schema.types import DATETIME, DECIMALS, NUMBER, dtype
+
+__all__ = ["canonical", "lossy_cells", "read", "to18", "typed", "wire", "write"]
+
+_DATE = "%Y-%m-%d"
+_DATETIME_IN = "%Y-%m-%dT%H:%M:%S%.f%z"
+_DATETIME_OUT = "%Y-%m-%dT%H:%M:%S%.3fZ"
+_TIME_IN = "%H:%M:%S%.f"
+_TIME_OUT = "%H:%M:%S%.3fZ"
+_BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
+_NUMBER_PARTS = r"^\s*[+-]?(?P<whole>\d*)\.?(?P<fraction>\d*?)0*(?:[eE](?P<exponent>[+-]?\d+))?\s*$"
+
+LOSSY_SCHEMA = pl.Schema({"field": pl.String(), "cells": pl.UInt32(), "example": pl.String()})
+
+
+def typed(raw: pl.LazyFrame, fields: Iterable[Field]) -> pl.LazyFrame:
+    """`raw` with every named field in its own dtype (`schema.types.dtype`); other text columns stay text.
+
+    `raw` holds one String column a field; an empty text is null, whatever the column. Ids take their 18 characters.
+    A cell that does not fit its type becomes null: `lossy_cells` finds those, and an extract must not go on with any.
+    """
+    listed = list(fields)
+    others = cs.string() - cs.by_name([field.name for field in listed], require_all=False)
+    return raw.with_columns(
+        pl.when(others != "").then(others),
+        *(read(pl.col(field.name), field).alias(field.name) for field in listed),
+    )
+
+
+def read(expr: pl.Expr, field: Field) -> pl.Expr:
+    """One column of Salesforce text as the dtype of `field`; what does not fit is null."""
+    kind = field.type
+    if kind in ("id", "reference"):
+        return to18(expr)
+    if kind == "boolean":
+        return expr.str.to_lowercase().replace_strict(_BOOLEANS, default=None, return_dtype=pl.Boolean)
+    if kind == "int":
+        return expr.cast(NUMBER, strict=False).cast(pl.Int64, strict=False)
+    if kind in NUMBER_TYPES:
+        return expr.cast(NUMBER, strict=False)
+    if kind == "date":
+        return expr.str.to_date(_DATE, strict=False)
+    if kind == "datetime":
+        zoned = expr.str.replace("Z$", "+0000")
+        return zoned.str.to_datetime(_DATETIME_IN, time_unit="ms", time_zone="UTC", strict=False).cast(DATETIME)
+    if kind == "time":
+        return expr.str.strip_suffix("Z").str.to_time(_TIME_IN, strict=False)
+    return pl.when(expr != "").then(expr)
+
+
+def wire(frame: pl.LazyFrame, fields: Iterable[Field]) -> pl.LazyFrame:
+    """`frame` with every named field as Bulk CSV wants it, all String; null stays null, other columns stay."""
+    return frame.with_columns(write(pl.col(field.name), dtype(field)).alias(field.name) for field in fields)
+
+
+def write(expr: pl.Expr, kind: pl.DataType) -> pl.Expr:
+    """One typed column as Salesforce text.
+
+    Numbers are plain (no exponent, no trailing zeros), booleans `true`/`false`, instants in UTC with milliseconds.
+
+    >>> frame = pl.DataFrame({"n": ["1.0E7", "-0.50"]}).select(pl.col("n").cast(NUMBER))
+    >>> frame.select(write(pl.col("n"), NUMBER)).to_series().to_list()
+    ['10000000', '-0.5']
+    """
+    if kind == pl.Decimal:
+        # Always printed with all decimals, so only zeros after the point are cut.
+        return expr.cast(NUMBER).cast(pl.String).str.strip_chars_end("0").str.strip_chars_end(".")
+    if kind == pl.Date:
+        return expr.dt.strftime(_DATE)
+    if kind == pl.Datetime:
+        return expr.dt.strftime(_DATETIME_OUT)
+    if kind == pl.Time:
+        return expr.dt.strftime(_TIME_OUT)
+    return expr.cast(pl.String)
+
+
+def lossy_cells(raw: pl.LazyFrame, fields: Iterable[Field]) -> pl.LazyFrame:
+    """The fields of `raw` with cells that `typed` cannot keep; no row means that nothing is lost.
+
+    Columns: `field` String, `cells` UInt32 (how many), `example` String (the text of one of them).
+    One pass over `raw`, one row a field.
+    """
+    checks = [(field.name, _lost(pl.col(field.name), field)) for field in fields if dtype(field) != pl.String]
+    if not checks:
+        return pl.LazyFrame(schema=LOSSY_SCHEMA)
+    counted = raw.select(
+        pl.struct(
+            pl.lit(name).alias("field"),
+            lost.sum().cast(pl.UInt32).alias("cells"),
+            pl.col(name).filter(lost).first().alias("example"),
+        ).alias(name)
+        for name, lost in checks
+    )
+    return (
+        counted.select(pl.concat_list(name for name, _ in checks).alias("found"))
+        .explode("found")
+        .unnest("found")
+        .filter(pl.col("cells") > 0)
+    )
+
+
+def _lost(expr: pl.Expr, field: Field) -> pl.Expr:
+    """True where a cell holds something that its typed value does not say."""
+    value = read(expr, field)
+    present = expr.is_not_null() & (expr != "")
+    lost = value.is_null()
+    if field.type == "int":
+        lost = lost | (expr.cast(NUMBER, strict=False) != value.cast(NUMBER))
+    elif field.type in NUMBER_TYPES:
+        lost = lost | (_decimals(expr) > DECIMALS)
+    elif field.type == "date":
+        lost = lost | (write(value, dtype(field)) != expr)
+    elif field.type in ("datetime", "time"):
+        lost = lost | (expr.str.extract(r"\.\d{3}(\d+)").str.strip_chars_end("0") != "")
+    return present & lost.fill_null(False)
+
+
+def _decimals(expr: pl.Expr) -> pl.Expr:
+    """How many decimals the number in a text needs, its exponent reckoned in (Int64; negative for round thousands)."""
+    parts = expr.str.extract_groups(_NUMBER_PARTS)
+    whole, fraction = parts.struct.field("whole"), parts.struct.field("fraction")
+    exponent = parts.struct.field("exponent").cast(pl.Int64, strict=False).fill_null(0)
+    significant = whole.str.strip_chars_end("0")
+    zeros = whole.str.len_chars().cast(pl.Int64) - significant.str.len_chars().cast(pl.Int64)
+    needed = pl.when(fraction != "").then(fraction.str.len_chars().cast(pl.Int64)).otherwise(-zeros) - exponent
+    return pl.when((fraction != "") | (significant != "")).then(needed).otherwise(0)
