@@ -1,0 +1,76 @@
+"""Judging what a run did: the verbs that check, once a run and object, and what they found in every phase."""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from isync_dagster.assets import keys
+from isync_dagster.assets.verbs import verb
+from isync_dagster.migration.model import SyncJob, Verdict
+
+
+@dataclass(frozen=True)
+class Judge:
+    """A verb that checks an object, the stage it judges, and the names of the verdicts it gives."""
+
+    verb: str
+    stage: str
+    names: tuple[str, ...]
+
+
+CONSERVATION = Judge("check_conservation", keys.LOAD, ("conservation",))
+REJECTED_ROWS = Judge("check_rejected_rows", keys.LOAD, ("rejected_rows",))
+TARGET = Judge("check_target", keys.LOAD, ("record_count", "relationships"))
+RELINKED = Judge("check_relinked", keys.RELINK, ("relinked",))
+JUDGES = (CONSERVATION, REJECTED_ROWS, TARGET, RELINKED)
+
+_locks: defaultdict[tuple[str, ...], threading.Lock] = defaultdict(threading.Lock)
+_made: dict[tuple[str, ...], tuple[Verdict, ...]] = {}
+_guard = threading.Lock()
+
+
+def judge(job: SyncJob, object: str, by: Judge, run_id: str | None = None) -> tuple[Verdict, ...]:
+    """The verdicts of one judge on an object in the job's phase; the verb keeps them in the store.
+
+    Within one Dagster run (`run_id`) an object is judged once, whoever asks first: its checks or the report.
+    """
+    key = (run_id or "", job.plan.template, job.phase, object, by.verb)
+    with _guard:
+        lock = _locks[key]
+    with lock:
+        found = _made.get(key) if run_id else None
+        if found is None:
+            answer = verb(by.verb)(job, object)
+            found = _made[key] = answer if isinstance(answer, tuple) else (answer,)
+    return found
+
+
+def judge_the_rest(job: SyncJob, run_id: str) -> None:
+    """Make the verdicts that the run lacks, so that its report holds all of them.
+
+    A check that is at work on the object at this moment is waited for, not repeated.
+    """
+    for item in job.plan.objects_in(job.phase):
+        for by in JUDGES:
+            if by.stage == keys.RELINK and not item.has_relink:
+                continue
+            judge(job, item.object, by, run_id)
+
+
+def stored(job: SyncJob, object: str) -> Mapping[str, Verdict]:
+    """The verdicts on an object that the phase's open run holds, else those of its newest run, by name."""
+    runs = job.store.runs(job.key)
+    run = runs.current() or runs.latest()
+    if run is None:
+        return {}
+    verdicts = (Verdict.from_json(verdict) for verdict in run.verdicts())
+    return {verdict.name: verdict for verdict in verdicts if verdict.object == object}
+
+
+def has_run(job: SyncJob) -> bool:
+    """True where the phase was run at least once."""
+    runs = job.store.runs(job.key)
+    return (runs.current() or runs.latest()) is not None
