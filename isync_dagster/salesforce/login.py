@@ -213,12 +213,12 @@ class Login:
     ) -> AuthenticationError | TransientError:
         code = str(error.code or "")
         status = answers[-1].status_code if answers else 0
-        text = " ".join(str(error.message or "").split())[:300]
+        text = " ".join(error.auth_message.split())[:300]
         # A SOAP fault has status 500 too; a server in trouble answers without a code of its own.
         if code in _BUSY or status == 429 or (status >= 500 and (not code or code == str(status))):
             return TransientError(f"{where}: HTTP {status} {code} {text}".strip(), code=code, status=status)
-        if "<html" in text.lower():
-            text = f"an HTML page came back (HTTP {status}): is login_url right?"
+        if code == "UNKNOWN_EXCEPTION_CODE" or "<html" in text.lower():
+            text = f"the answer (HTTP {status}) is not the one of a Salesforce login: is login_url right?"
         hint = _HINTS.get(code) or _HINTS.get(text.split(":", 1)[0], "check the org's entry in orgs.yaml")
         return AuthenticationError(f"{where}: {code}: {text}; {hint}", alias=self._alias, code=code)
 

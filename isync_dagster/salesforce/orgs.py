@@ -266,7 +266,7 @@ def load_orgs(path: Path | str, env: Mapping[str, str] | None = None) -> dict[st
 
 def checked_url(url: str, what: str) -> str:
     """The URL without path, checked: https, or http to this machine only; OrgsError says `what` is wrong."""
-    text = url.strip().rstrip("/")
+    text = url.strip()
     parts = urlsplit(text if "://" in text else f"https://{text}")
     try:
         host, port = parts.hostname, parts.port

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
+from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
 
 from isync_dagster.errors import TransientError
 
@@ -36,19 +36,23 @@ class Tuning:
     idle_connection: float = 5.0
     sleep: Callable[[float], None] = time.sleep
 
-    def retrying(self) -> Retrying:
-        """The one retry rule: exponential backoff with jitter on TransientError, bounded, last error re-raised."""
-        return Retrying(
+    def repeat(self, call: Callable[[], T]) -> T:
+        """What `call` gives, made again while it raises TransientError: exponential backoff, jitter, bounded.
+
+        The last error is raised, marked as exhausted, so that a repeat around this one does not multiply it.
+        """
+        retrying = Retrying(
             stop=stop_after_attempt(self.attempts),
             wait=self._wait,
-            retry=retry_if_exception_type(TransientError),
+            retry=retry_if_exception(_may_help),
             sleep=self.sleep,
             reraise=True,
         )
-
-    def repeat(self, call: Callable[[], T]) -> T:
-        """What `call` gives, made again while it raises TransientError."""
-        return self.retrying()(call)
+        try:
+            return retrying(call)
+        except TransientError as error:
+            error.details["exhausted"] = True
+            raise
 
     def _wait(self, state: RetryCallState) -> float:
         backoff = wait_exponential_jitter(multiplier=self.first_wait, max=self.longest_wait, jitter=self.first_wait)(
@@ -57,3 +61,7 @@ class Tuning:
         error = state.outcome.exception() if state.outcome else None
         asked = error.details.get("retry_after") if isinstance(error, TransientError) else None
         return max(backoff, min(float(asked), 120.0)) if asked else backoff
+
+
+def _may_help(error: BaseException) -> bool:
+    return isinstance(error, TransientError) and not error.details.get("exhausted")

@@ -129,7 +129,7 @@ class ScriptedOrg:
         self._thread.join()
 
     def on(self, method: str, path: str, answer: Answer) -> None:
-        """Answer requests of that method whose path matches the pattern (whole, `/services/data/vNN` may be left out)."""
+        """Answer requests of that method whose whole path matches the pattern, `/services/data/vNN` left out."""
         prefix = "" if path.startswith("/services") else r"(/services/data/v[\d.]+)?/"
         self._routes.insert(0, (method, re.compile(prefix + path), answer))
 
