@@ -16,7 +16,7 @@ from isync_dagster.records.ids import to18
 from isync_dagster.schema.model import NUMBER_TYPES, Field
 from isync_dagster.schema.types import DATETIME, DECIMALS, NUMBER, dtype
 
-__all__ = ["canonical", "lossy_cells", "read", "to18", "typed", "wire", "write"]
+__all__ = ["canonical", "lossy_cells", "lost", "read", "to18", "typed", "wire", "write"]
 
 _DATE = "%Y-%m-%d"
 _DATETIME_IN = "%Y-%m-%dT%H:%M:%S%.f%z"
@@ -96,16 +96,16 @@ def lossy_cells(raw: pl.LazyFrame, fields: Iterable[Field]) -> pl.LazyFrame:
     Columns: `field` String, `cells` UInt32 (how many), `example` String (the text of one of them).
     One pass over `raw`, one row a field.
     """
-    checks = [(field.name, _lost(pl.col(field.name), field)) for field in fields if dtype(field) != pl.String]
+    checks = [(field.name, lost(pl.col(field.name), field)) for field in fields if dtype(field) != pl.String]
     if not checks:
         return pl.LazyFrame(schema=LOSSY_SCHEMA)
     counted = raw.select(
         pl.struct(
             pl.lit(name).alias("field"),
-            lost.sum().cast(pl.UInt32).alias("cells"),
-            pl.col(name).filter(lost).first().alias("example"),
+            bad.sum().cast(pl.UInt32).alias("cells"),
+            pl.col(name).filter(bad).first().alias("example"),
         ).alias(name)
-        for name, lost in checks
+        for name, bad in checks
     )
     return (
         counted.select(pl.concat_list(name for name, _ in checks).alias("found"))
@@ -115,20 +115,20 @@ def lossy_cells(raw: pl.LazyFrame, fields: Iterable[Field]) -> pl.LazyFrame:
     )
 
 
-def _lost(expr: pl.Expr, field: Field) -> pl.Expr:
-    """True where a cell holds something that its typed value does not say."""
+def lost(expr: pl.Expr, field: Field) -> pl.Expr:
+    """True where a cell of text holds something that its typed value does not say; a blank is never lost."""
     value = read(expr, field)
     present = expr.is_not_null() & (expr != "")
-    lost = value.is_null()
+    bad = value.is_null()
     if field.type == "int":
-        lost = lost | (expr.cast(NUMBER, strict=False) != value.cast(NUMBER))
+        bad = bad | (expr.cast(NUMBER, strict=False) != value.cast(NUMBER))
     elif field.type in NUMBER_TYPES:
-        lost = lost | (_decimals(expr) > DECIMALS)
+        bad = bad | (_decimals(expr) > DECIMALS)
     elif field.type == "date":
-        lost = lost | (write(value, dtype(field)) != expr)
+        bad = bad | (write(value, dtype(field)) != expr)
     elif field.type in ("datetime", "time"):
-        lost = lost | (expr.str.extract(r"\.\d{3}(\d+)").str.strip_chars_end("0") != "")
-    return present & lost.fill_null(False)
+        bad = bad | (expr.str.extract(r"\.\d{3}(\d+)").str.strip_chars_end("0") != "")
+    return present & bad.fill_null(False)
 
 
 def _decimals(expr: pl.Expr) -> pl.Expr:
