@@ -1,0 +1,89 @@
+"""The audit log of an object in one run: one row per record and time it was accounted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import polars as pl
+from upath import UPath
+
+from isync_dagster.errors import StoreError
+from isync_dagster.store import files
+from isync_dagster.store.layout import decode, encode
+
+COLUMNS = {
+    "source_id": pl.String(),
+    "target_id": pl.String(),
+    "state": pl.String(),
+    "code": pl.String(),
+    "message": pl.String(),
+    "fields": pl.String(),
+    "attempt": pl.Int32(),
+    "sf_job_id": pl.String(),
+    "chunk": pl.Int32(),
+    "stage": pl.String(),
+    "at": pl.Datetime("ms", "UTC"),
+}
+"""What the audit log holds, in this order; `fields` are the field names of Salesforce's error, comma-separated."""
+
+STAGES = ("remap", "load", "relink", "retry", "rollback")
+"""Stages in the order in which they act on a record; `retry-2` is a later `retry`."""
+
+
+@dataclass(frozen=True)
+class AuditLog:
+    """The audit log of one object in one run."""
+
+    folder: UPath
+
+    def append(self, part: str, frame: files.Frame) -> int:
+        """Write one part of `COLUMNS` (absent ones are null); a repeat takes its own place. Returns the rows.
+
+        Raises `StoreError` for a column that the log does not have, and for rows without source_id, state or stage.
+        """
+        lazy = frame.lazy()
+        given = lazy.collect_schema()
+        unknown = sorted(set(given.names()) - set(COLUMNS))
+        if unknown:
+            raise StoreError(f"The audit log has no column {', '.join(unknown)}; it has {', '.join(COLUMNS)}.")
+        rows = lazy.select(
+            *(
+                (_text(name, given[name]) if name in given else pl.lit(None)).cast(dtype).alias(name)
+                for name, dtype in COLUMNS.items()
+            )
+        )
+        path = self.folder / f"{encode(part)}.parquet"
+        return files.write_parquet(path, rows, required=("source_id", "state", "stage"))
+
+    def parts(self) -> list[str]:
+        """Names of the parts written."""
+        return [decode(name.removesuffix(".parquet")) for name in files.names(self.folder)]
+
+    def read(self) -> pl.LazyFrame:
+        """All rows (`COLUMNS`)."""
+        return files.scan(self.folder / "*.parquet", COLUMNS)
+
+    def latest(self) -> pl.LazyFrame:
+        """The row that counts of each record (`COLUMNS`): of the last stage, and in it of the last attempt."""
+        others = [name for name in COLUMNS if name != "source_id"]
+        return (
+            self.read()
+            .with_columns(_rank().alias("_rank"))
+            .group_by("source_id")
+            .agg(pl.col(others).max_by("_rank"))
+            .select(*COLUMNS)
+        )
+
+
+def _text(name: str, dtype: pl.DataType) -> pl.Expr:
+    return pl.col(name).list.join(",") if isinstance(dtype, pl.List) else pl.col(name)
+
+
+def _rank() -> pl.Expr:
+    """Stage, then its number (`retry-2`), then attempt, then time, as one number: maxima of one number stream."""
+    kind = pl.col("stage").str.extract(r"^([a-z]+)", 1)
+    number = pl.col("stage").str.extract(r"-(\d+)$", 1).cast(pl.Int128, strict=False).fill_null(0)
+    order = kind.replace_strict(list(STAGES), list(range(1, len(STAGES) + 1)), default=0, return_dtype=pl.Int128)
+    attempt = pl.col("attempt").cast(pl.Int128).fill_null(0)
+    at = pl.col("at").dt.epoch("ms").cast(pl.Int128).fill_null(0)
+    return ((order * 10**5 + number) * 10**5 + attempt) * 10**14 + at

@@ -1,0 +1,300 @@
+"""Whole-or-nothing files, create-if-absent and listings, on a local disk and on object stores.
+
+Local disk: a temporary name in the same folder, fsync, rename (or link, which fails where the name exists), fsync
+of the folder; folders are made private to the user (0700). Object stores: a put is whole or nothing by itself;
+create-if-absent is a conditional put. Names that start with a dot are temporaries and no listing shows them.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import shutil
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from upath import UPath
+
+from isync_dagster.errors import StoreError
+
+LOCAL_PROTOCOLS = frozenset({"", "file", "local"})
+CONDITIONAL_PUT = frozenset({"memory", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss"})
+"""Protocols whose fsspec filesystem makes `pipe_file(mode="create")` one conditional request."""
+NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL})
+PRIVATE = 0o700
+
+_memory = threading.Lock()
+"""fsspec's memory filesystem looks, then writes: threads take turns."""
+
+
+def is_local(path: UPath) -> bool:
+    """True where the path is on a disk of this machine."""
+    return path.protocol in LOCAL_PROTOCOLS
+
+
+@contextmanager
+def failing(verb: str, path: UPath) -> Iterator[None]:
+    """Turn an operating system error into a `StoreError` that names the path and what to do."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error) or type(error).__name__
+        raise StoreError(f"Cannot {verb} {path}: {reason}. {_advice(error)}", path=str(path)) from error
+
+
+def _advice(error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "Free space there, then run again: what was written before is whole and is used."
+    return "Check the folder and its rights, or set ISYNC_STORE to a folder that this user may write to."
+
+
+# ── writing ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def make_folder(folder: UPath) -> None:
+    """Make a folder and its parents, private to the user; object stores have no folders."""
+    if not is_local(folder):
+        return
+    with failing("make the folder", folder):
+        _make(Path(folder.path))
+
+
+def _make(folder: Path) -> None:
+    try:
+        os.mkdir(folder, PRIVATE)  # noqa: PTH102 (Path.mkdir has no way to give parents a mode)
+    except FileExistsError:
+        if not folder.is_dir():
+            raise
+    except FileNotFoundError:
+        _make(folder.parent)
+        _make(folder)
+    else:
+        sync_folder(folder.parent)
+
+
+@contextmanager
+def temporary(path: UPath) -> Iterator[Path]:
+    """A local name to write to before `publish`: in the same folder on disk, in the system's temporary folder else.
+
+    Whatever is left under that name at the end is removed.
+    """
+    name = f".{path.name[:160]}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
+    if is_local(path):
+        make_folder(path.parent)
+        place = Path(path.parent.path) / name
+        try:
+            yield place
+        finally:
+            with suppress(OSError):
+                place.unlink(missing_ok=True)
+        return
+    with tempfile.TemporaryDirectory(prefix="isync-") as folder:
+        yield Path(folder) / name
+
+
+def publish(place: Path, path: UPath) -> None:
+    """Give a temporary its final name at once, replacing what was there."""
+    if not is_local(path):
+        path.fs.put_file(str(place), path.path)
+        return
+    sync_file(place)
+    place.replace(path.path)
+    sync_folder(Path(path.parent.path))
+
+
+def write_whole(path: UPath, data: bytes) -> None:
+    """Write a file whole or not at all, replacing what was there."""
+    with failing("write", path):
+        if not is_local(path):
+            path.fs.pipe_file(path.path, data)
+            return
+        with temporary(path) as place:
+            place.write_bytes(data)
+            publish(place, path)
+
+
+def write_new(path: UPath, data: bytes) -> bool:
+    """Write a file whole if there is none of that name; False where there is one. One of many writers wins."""
+    if not is_local(path):
+        return _put_new(path, data)
+    with failing("write", path):
+        if Path(path.path).exists():
+            return False
+        with temporary(path) as place:
+            place.write_bytes(data)
+            sync_file(place)
+            made = _link(place, Path(path.path), data)
+            if made:
+                sync_folder(place.parent)
+            return made
+
+
+def _link(place: Path, final: Path, data: bytes) -> bool:
+    try:
+        os.link(place, final)
+    except FileExistsError:
+        # A network file system may have made the link and lost the answer: then the file has two names.
+        return place.stat().st_nlink == 2
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+        return _create_exclusively(final, data)
+    return True
+
+
+def _create_exclusively(final: Path, data: bytes) -> bool:
+    """For file systems without links: exclusive, though a crash within it may leave a damaged file."""
+    try:
+        handle = os.open(final, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return False
+    with os.fdopen(handle, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    return True
+
+
+def _put_new(path: UPath, data: bytes) -> bool:
+    if path.protocol not in CONDITIONAL_PUT:
+        raise StoreError(
+            f"The filesystem {path.protocol!r} has no conditional put, which the ledger and the lease need ({path}). "
+            "Set ISYNC_STORE to a local folder or to s3://, gs:// or az://.",
+            path=str(path),
+        )
+    with failing("write", path):
+        try:
+            if path.protocol == "memory":
+                with _memory:
+                    path.fs.pipe_file(path.path, data, mode="create")
+            else:
+                path.fs.pipe_file(path.path, data, mode="create")
+        except FileExistsError:
+            return False
+        except OSError:
+            # Not every filesystem translates "precondition failed": look who holds the name.
+            path.fs.invalidate_cache()
+            if path.exists():
+                return False
+            raise
+        return True
+
+
+def sync_file(place: Path) -> None:
+    """Wait until the file's bytes are on the disk."""
+    handle = os.open(place, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the folder's names are on the disk; some file systems cannot, and do not need to."""
+    try:
+        handle = os.open(folder, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
+    except OSError:
+        return
+    try:
+        with suppress(OSError):
+            os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+# ── reading ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def read_bytes(path: UPath) -> bytes | None:
+    """The bytes of a file, or None where there is none."""
+    with failing("read", path):
+        try:
+            return Path(path.path).read_bytes() if is_local(path) else bytes(path.fs.cat_file(path.path))
+        except FileNotFoundError:
+            return None
+
+
+def exists(path: UPath) -> bool:
+    """True where a file of that name is there."""
+    with failing("look for", path):
+        if is_local(path):
+            return Path(path.path).exists()
+        path.fs.invalidate_cache()
+        return bool(path.fs.exists(path.path))
+
+
+def names(folder: UPath) -> list[str]:
+    """Names of files and folders directly in a folder, sorted; none where there is no folder."""
+    with failing("list", folder):
+        try:
+            if is_local(folder):
+                with os.scandir(folder.path) as found:
+                    seen = [entry.name for entry in found]
+            else:
+                folder.fs.invalidate_cache()
+                seen = [str(name).rstrip("/").rsplit("/", 1)[-1] for name in folder.fs.ls(folder.path, detail=False)]
+        except FileNotFoundError:
+            return []
+    return sorted(name for name in seen if not name.startswith("."))
+
+
+def find(folder: UPath) -> list[str]:
+    """Relative paths ('a/b.json') of all files below a folder, sorted: one listing."""
+    with failing("list", folder):
+        if is_local(folder):
+            seen = list(_walk(folder.path, ""))
+        else:
+            folder.fs.invalidate_cache()
+            start = folder.path.rstrip("/") + "/"
+            seen = [_below(str(name), start) for name in folder.fs.find(folder.path)]
+    return sorted(name for name in seen if name and not name.rsplit("/", 1)[-1].startswith("."))
+
+
+def _below(name: str, start: str) -> str:
+    # Some filesystems give the leading slash, some do not.
+    return ("/" + name.lstrip("/")).removeprefix("/" + start.lstrip("/"))
+
+
+def _walk(folder: str, prefix: str) -> Iterator[str]:
+    try:
+        with os.scandir(folder) as found:
+            entries = list(found)
+    except FileNotFoundError:
+        return
+    for entry in entries:
+        if entry.is_dir():
+            yield from _walk(entry.path, f"{prefix}{entry.name}/")
+        else:
+            yield prefix + entry.name
+
+
+# ── removing ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def remove(path: UPath) -> None:
+    """Remove a file if it is there."""
+    with failing("remove", path):
+        try:
+            if is_local(path):
+                Path(path.path).unlink()
+            else:
+                path.fs.rm_file(path.path)
+        except FileNotFoundError:
+            return
+
+
+def remove_tree(folder: UPath) -> None:
+    """Remove a folder with all that is in it, if it is there."""
+    with failing("remove", folder):
+        try:
+            if is_local(folder):
+                shutil.rmtree(folder.path)
+            else:
+                folder.fs.invalidate_cache()
+                folder.fs.rm(folder.path, recursive=True)
+        except FileNotFoundError:
+            return

@@ -1,0 +1,97 @@
+"""Append-only logs of Parquet parts that outlive a run: the base of the id map and of the pending links.
+
+`<Object>/<template>.<phase>.<run>/<part>.<sequence>.parquet`. The sequence orders the parts of an object, whatever
+the clocks of the workers say: a new part gets the highest so far plus one; a repeat of a part keeps its own, so
+that it takes the place of what it wrote before and of nothing else. The row with the highest sequence wins.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, ClassVar
+
+import polars as pl
+from upath import UPath
+
+from isync_dagster.store import files
+from isync_dagster.store.clock import Clock, utc_now
+from isync_dagster.store.layout import batch, encode, object_name
+
+AT = pl.Datetime("ms", "UTC")
+_PART = re.compile(r"([^/]+)/([^/.]+)\.(\d+)\.parquet")
+
+
+@dataclass(frozen=True)
+class DurableLog:
+    """One log of one org pair: a folder an object."""
+
+    folder: UPath
+    clock: Clock = utc_now
+
+    KEY: ClassVar[tuple[str, ...]] = ()
+    """What a row is about: of rows that are equal in it, the newest counts."""
+    SCHEMA: ClassVar[Mapping[str, Any]] = {}
+    """Columns of the log's own; every part has template, phase, run, at and the sequence besides."""
+
+    def objects(self) -> list[str]:
+        """Objects that have rows."""
+        return files.names(self.folder)
+
+    def parts(self, object: str) -> list[UPath]:
+        """The parts of an object, oldest first."""
+        found = sorted((sequence, path) for _, _, sequence, path in self._parts(object))
+        return [self.folder / object / path for _, path in found]
+
+    def _parts(self, object: str) -> list[tuple[str, str, int, str]]:
+        """(batch, part, sequence, relative path) of each part: one listing."""
+        hits = (_PART.fullmatch(path) for path in files.find(self.folder / object_name(object)))
+        return [(hit[1], hit[2], int(hit[3]), hit[0]) for hit in hits if hit]
+
+    def _append(
+        self,
+        object: str,
+        frame: files.Frame,
+        *,
+        template: str,
+        phase: str,
+        run: int,
+        part: str,
+        at: datetime | None,
+        required: Sequence[str],
+    ) -> int:
+        """Write one part: the log's own columns from `frame` (null where it lacks one), and where it came from."""
+        folder, name = batch(template, phase, run), encode(part)
+        found = self._parts(object)
+        own = [sequence for batch_, part_, sequence, _ in found if (batch_, part_) == (folder, name)]
+        sequence = max(own) if own else max((sequence for _, _, sequence, _ in found), default=0) + 1
+        lazy = frame.lazy()
+        columns = set(lazy.collect_schema().names())
+        rows = lazy.select(
+            *(
+                (pl.col(column) if column in columns else pl.lit(None)).cast(dtype).alias(column)
+                for column, dtype in self.SCHEMA.items()
+            ),
+            pl.lit(template).alias("template"),
+            pl.lit(phase).alias("phase"),
+            pl.lit(run, dtype=pl.Int32).alias("run"),
+            pl.lit(at or self.clock(), dtype=AT).alias("at"),
+            pl.lit(sequence, dtype=pl.Int64).alias("_sequence"),
+        )
+        path = self.folder / object / folder / f"{name}.{sequence:08d}.parquet"
+        return files.write_parquet(path, rows, required=required)
+
+    def history(self, object: str) -> pl.LazyFrame:
+        """Every row ever appended: the log's columns, template, phase, run (i32), at (UTC) and _sequence (i64)."""
+        return files.scan_files(self.parts(object), self._schema())
+
+    def _newest(self, object: str) -> pl.LazyFrame:
+        """The newest row of each key, in no order."""
+        others = [column for column in self._schema() if column not in (*self.KEY, "_sequence")]
+        return self.history(object).group_by(self.KEY).agg(pl.col(others).max_by("_sequence"))
+
+    def _schema(self) -> dict[str, Any]:
+        where = {"template": pl.String(), "phase": pl.String(), "run": pl.Int32(), "at": AT, "_sequence": pl.Int64()}
+        return {**self.SCHEMA, **where}

@@ -1,0 +1,192 @@
+"""JSON and Parquet files of the store: written whole or not at all, read lazily.
+
+Every function takes `UPath`s and works on a local disk and on object stores alike.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime, time
+from decimal import Decimal
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from upath import UPath
+
+from isync_dagster.errors import StoreError
+from isync_dagster.store import disk
+from isync_dagster.store.disk import exists, find, names, remove, remove_tree
+
+__all__ = [
+    "Frame",
+    "Schema",
+    "create_if_absent",
+    "exists",
+    "find",
+    "names",
+    "read_bytes",
+    "read_json",
+    "remove",
+    "remove_tree",
+    "scan",
+    "scan_files",
+    "write_bytes",
+    "write_hashed",
+    "write_json",
+    "write_parquet",
+]
+
+Frame = pl.DataFrame | pl.LazyFrame
+Schema = Mapping[str, Any]
+"""Column name -> Polars dtype."""
+
+POLARS_READS = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss"})
+"""Object stores that Polars reads by itself, lazily; of any other the bytes are fetched."""
+
+
+# ── JSON ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def write_json(path: UPath, data: Mapping[str, Any]) -> None:
+    """Write a JSON file whole, replacing what was there."""
+    disk.write_whole(path, _json(data))
+
+
+def create_if_absent(path: UPath, data: Mapping[str, Any]) -> bool:
+    """Write a JSON file if there is none of that name; False where there is: somebody else was first."""
+    return disk.write_new(path, _json(data))
+
+
+def read_json(path: UPath) -> dict[str, Any] | None:
+    """The object in a JSON file, or None where there is no file. Raises `StoreError` where it is damaged."""
+    raw = disk.read_bytes(path)
+    if raw is None:
+        return None
+    try:
+        data = json.loads(raw)
+    except ValueError as error:
+        raise StoreError(
+            f"{path} is damaged: not JSON ({error}). Restore it from a copy, or remove it and run again.",
+            path=str(path),
+        ) from error
+    if not isinstance(data, dict):
+        raise StoreError(f"{path} is damaged: holds no JSON object.", path=str(path))
+    return data
+
+
+def _json(data: Mapping[str, Any]) -> bytes:
+    return (json.dumps(data, indent=1, ensure_ascii=False, default=_plain) + "\n").encode()
+
+
+def _plain(value: object) -> object:
+    match value:
+        case datetime() | date() | time():
+            return value.isoformat()
+        case Decimal() | UPath() | Path():
+            return str(value)
+        case Mapping():
+            return dict(value)
+        case set() | frozenset():
+            return sorted(value)
+    raise TypeError(f"{type(value).__name__} has no place in a JSON file of the store")
+
+
+# ── bytes ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def write_bytes(path: UPath, data: bytes) -> None:
+    """Write a file whole, replacing what was there."""
+    disk.write_whole(path, data)
+
+
+def read_bytes(path: UPath) -> bytes | None:
+    """The bytes of a file, or None where there is none."""
+    return disk.read_bytes(path)
+
+
+# ── Parquet ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def write_parquet(path: UPath, frame: Frame, *, required: Sequence[str] = ()) -> int:
+    """Stream a frame into a Parquet file (zstd), whole or not at all; the number of rows.
+
+    Raises `StoreError` where a column of `required` holds a null, and leaves no file then.
+    """
+    with disk.failing("write", path), disk.temporary(path) as place:
+        rows = _sink(frame, place, required, path)
+        disk.publish(place, path)
+    return rows
+
+
+def write_hashed(folder: UPath, stem: str, frame: Frame) -> tuple[UPath, str, int]:
+    """Write `<stem>-<hash>.parquet`, named by its own content: (path, SHA-256, rows). Equal bytes, equal name."""
+    unnamed = folder / f"{stem}.parquet"
+    with disk.failing("write", unnamed), disk.temporary(unnamed) as place:
+        rows = _sink(frame, place, (), unnamed)
+        with place.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        path = folder / f"{stem}-{digest[:16]}.parquet"
+        disk.publish(place, path)
+    return path, digest, rows
+
+
+def _sink(frame: Frame, place: Path, required: Sequence[str], path: UPath) -> int:
+    frame.lazy().sink_parquet(place, compression="zstd")
+    written = pl.scan_parquet(place, glob=False, hive_partitioning=False)
+    counts = written.select(pl.len().alias("_rows"), *(pl.col(name).null_count() for name in required)).collect()
+    for name in required:
+        if counts.item(0, name):
+            raise StoreError(
+                f"{counts.item(0, name)} of {counts.item(0, '_rows')} rows have no {name}; nothing was written "
+                f"to {path}.",
+                path=str(path),
+                column=name,
+            )
+    return int(counts.item(0, "_rows"))
+
+
+def scan(source: UPath | Sequence[UPath], schema: Schema | None = None) -> pl.LazyFrame:
+    """The rows of Parquet files, lazily: of one file, of a pattern in the last part of the path, or of several.
+
+    With `schema` (column -> dtype) exactly these columns: a file without one gives nulls, other columns are left
+    out, and where there is no file at all the frame is empty. Without it, no file is a `StoreError`.
+    """
+    places = [source] if isinstance(source, UPath) else list(source)
+    paths = [path for place in places for path in _expanded(place)]
+    if not paths and schema is None:
+        raise StoreError(f"No rows at {', '.join(map(str, places))}.")
+    return scan_files(paths, schema)
+
+
+def _expanded(source: UPath) -> list[UPath]:
+    if any(sign in source.name for sign in "*?["):
+        return [source.parent / name for name in names(source.parent) if fnmatchcase(name, source.name)]
+    return [source] if exists(source) else []
+
+
+def scan_files(paths: Sequence[UPath], schema: Schema | None = None) -> pl.LazyFrame:
+    """As `scan`, of files that are known to be there (it does not look)."""
+    if not paths:
+        return pl.LazyFrame(schema=schema)
+    source: Any
+    if disk.is_local(paths[0]):
+        source = [path.path for path in paths]
+    elif paths[0].protocol in POLARS_READS:
+        source = [str(path) for path in paths]
+    else:
+        source = [io.BytesIO(disk.read_bytes(path) or b"") for path in paths]
+    if schema is None:
+        return pl.scan_parquet(source, glob=False, hive_partitioning=False)
+    return pl.scan_parquet(
+        source,
+        glob=False,
+        hive_partitioning=False,
+        schema=dict(schema),
+        missing_columns="insert",
+        extra_columns="ignore",
+    )

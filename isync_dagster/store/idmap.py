@@ -1,0 +1,100 @@
+"""The id map: source id → target id, durable, reused by every later run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import ClassVar
+
+import polars as pl
+
+from isync_dagster.store import files
+from isync_dagster.store.durable import AT, DurableLog
+
+COLUMNS = {
+    "source_id": pl.String(),
+    "target_id": pl.String(),
+    "target_object": pl.String(),
+    "how": pl.String(),
+    "row_hash": pl.String(),
+    "template": pl.String(),
+    "phase": pl.String(),
+    "run": pl.Int32(),
+    "at": AT,
+}
+"""What `IdMap.read` gives, in this order."""
+
+
+@dataclass(frozen=True)
+class IdMap(DurableLog):
+    """The id map of one org pair, kept by source object."""
+
+    KEY: ClassVar = ("source_id",)
+    SCHEMA: ClassVar = {
+        "source_id": pl.String(),
+        "target_id": pl.String(),
+        "target_object": pl.String(),
+        "how": pl.String(),
+        "row_hash": pl.String(),
+        "gone": pl.String(),
+    }
+
+    def append(
+        self,
+        object: str,
+        target_object: str,
+        frame: files.Frame,
+        template: str,
+        phase: str,
+        run: int,
+        part: str,
+        at: datetime | None = None,
+    ) -> int:
+        """Add rows of `object`: source_id, target_id, and where known how (how it was found) and row_hash.
+
+        `part` names the piece within the run: a repeat takes its own place. Returns the number of rows. Raises
+        `StoreError` where an id is null.
+        """
+        rows = frame.lazy().with_columns(pl.lit(target_object).alias("target_object"), pl.lit(None).alias("gone"))
+        return self._append(
+            object, rows, template=template, phase=phase, run=run, part=part, at=at, required=("source_id", "target_id")
+        )
+
+    def tombstone(
+        self,
+        object: str,
+        frame: files.Frame,
+        reason: str,
+        template: str,
+        phase: str,
+        run: int,
+        part: str,
+        at: datetime | None = None,
+    ) -> int:
+        """Say that records (source_id) have no counterpart any more: `reason` is rolled back, deleted or merged.
+
+        A later `append` of the same source id brings it back.
+        """
+        rows = frame.lazy().with_columns(pl.lit(reason).alias("gone"))
+        return self._append(
+            object, rows, template=template, phase=phase, run=run, part=f"gone-{part}", at=at, required=("source_id",)
+        )
+
+    def read(self, object: str) -> pl.LazyFrame:
+        """The counterpart of each record of `object` (`COLUMNS`), one row a source id, the newest; no tombstones."""
+        return self._newest(object).filter(pl.col("gone").is_null()).select(*COLUMNS)
+
+    def read_many(self, objects: Iterable[str]) -> pl.LazyFrame:
+        """As `read` of several objects, with the column `object`: what a polymorphic lookup resolves through."""
+        frames = [self.read(name).with_columns(pl.lit(name).alias("object")) for name in objects]
+        return pl.concat(frames) if frames else pl.LazyFrame(schema={**COLUMNS, "object": pl.String()})
+
+    def reverse(self, objects: Iterable[str] | None = None) -> pl.LazyFrame:
+        """As `read_many` of all objects (or some) with target_id first: where a target record came from.
+
+        A target record that several source records were matched to has a row for each.
+        """
+        columns = ("target_id", "target_object", "source_id", "object")
+        rest = [name for name in COLUMNS if name not in columns]
+        return self.read_many(self.objects() if objects is None else objects).select(*columns, *rest)

@@ -1,0 +1,119 @@
+"""The store: one folder tree at one root URL that holds all state and every row.
+
+>>> store = Store.open("memory://example")
+>>> store.layout.format.name
+'format.json'
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from upath import UPath
+
+from isync_dagster.errors import StoreError, StoreFormatError
+from isync_dagster.store import disk, files
+from isync_dagster.store.clock import Clock, utc_now
+from isync_dagster.store.idmap import IdMap
+from isync_dagster.store.layout import JobKey, Layout, decode
+from isync_dagster.store.lease import TTL, LeaseDesk
+from isync_dagster.store.pending import Pending
+from isync_dagster.store.runs import Runs
+
+FORMAT = 1
+"""The layout that this version of the tool reads and writes."""
+
+
+@dataclass(frozen=True)
+class Store:
+    """Everything below one root. It holds no state of its own: open it anywhere, any number of times."""
+
+    layout: Layout
+    clock: Clock = utc_now
+
+    @classmethod
+    def open(cls, url: str, *, clock: Clock = utc_now, **storage_options: Any) -> Store:
+        """The store at a path or URL (`s3://…`, `gs://…`, `az://…`), made where there is none.
+
+        `storage_options` go to the filesystem (fsspec). Raises `StoreFormatError` where a newer version of the tool
+        made the store, `StoreError` where it cannot be read, or cannot be made.
+        """
+        store = cls(Layout(_root(url, storage_options)), clock)
+        found = files.read_json(store.layout.format)
+        if found is None:
+            new = {"format": FORMAT, "made_by": "isync-dagster", "at": clock()}
+            files.create_if_absent(store.layout.format, new)
+            found = files.read_json(store.layout.format) or new
+        _check_format(found, store.layout)
+        return store
+
+    @property
+    def root(self) -> UPath:
+        """The root folder."""
+        return self.layout.root
+
+    def check_writable(self) -> None:
+        """Prove that files can be made here, before anything is sent. Raises `StoreError`."""
+        probe = self.root / "writable.probe"
+        files.write_bytes(probe, b"")
+        files.remove(probe)
+
+    def jobs(self) -> list[JobKey]:
+        """Every sync job that has runs."""
+        found = []
+        for pair in files.names(self.layout.runs):
+            source, _, target = pair.partition("--")
+            for template in files.names(self.layout.runs / pair):
+                for phase in files.names(self.layout.runs / pair / template):
+                    found.append(JobKey(source, target, decode(template), decode(phase)))
+        return found
+
+    def runs(self, job: JobKey) -> Runs:
+        """The runs of a sync job."""
+        return Runs(self.layout, job, self.clock)
+
+    def idmap(self, source_org_id: str, target_org_id: str) -> IdMap:
+        """The id map of an org pair."""
+        return IdMap(self.layout.idmap(source_org_id, target_org_id), self.clock)
+
+    def pending(self, source_org_id: str, target_org_id: str) -> Pending:
+        """The pending links of an org pair."""
+        return Pending(self.layout.pending(source_org_id, target_org_id), self.clock)
+
+    def lease(self, target_org_id: str, ttl: timedelta = TTL) -> LeaseDesk:
+        """Where the lease of a target org is taken."""
+        folder = self.layout.lease(target_org_id)
+        copy = folder.parent / f"{target_org_id}.json"
+        return LeaseDesk(folder, f"Target org {target_org_id}", ttl, self.clock, copy=copy)
+
+
+def _root(url: str, storage_options: dict[str, Any]) -> UPath:
+    if not url.strip():
+        raise StoreError("The store has no place: set ISYNC_STORE to a folder or a URL.")
+    try:
+        root: UPath = UPath(url, **storage_options)
+        if disk.is_local(root):
+            return UPath(Path(root.path).expanduser().absolute())
+        _ = root.fs
+    except (ImportError, ValueError) as error:
+        raise StoreError(
+            f"The store {url!r} cannot be reached: {error}. Install the fsspec package for it (s3fs, gcsfs, adlfs), "
+            "or set ISYNC_STORE to a folder.",
+            url=url,
+        ) from error
+    return root
+
+
+def _check_format(found: dict[str, Any], layout: Layout) -> None:
+    version = found.get("format")
+    if not isinstance(version, int) or version < 1:
+        raise StoreFormatError(f"{layout.format} does not say which format the store has. Is this folder a store?")
+    if version > FORMAT:
+        raise StoreFormatError(
+            f"The store {layout.root} has format {version}, this version of the tool knows up to {FORMAT}. Update the "
+            "tool, or set ISYNC_STORE to another folder.",
+            format=version,
+        )
