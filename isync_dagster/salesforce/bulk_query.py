@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from isync_dagster.errors import JobError, RequestError, TransientError
-from isync_dagster.salesforce.download import download_csv
+from isync_dagster.salesforce.download import Download, download_csv
 from isync_dagster.salesforce.org import Org
 from isync_dagster.salesforce.polling import WaitCancelled, never, poll
 
@@ -307,13 +307,17 @@ class BulkQuery:
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
-    def _results(self, job_id: str, params: Mapping[str, str], to: Path) -> Any:
-        try:
-            return download_csv(self._org, self._at(job_id, "results"), to, params=params)
-        except RequestError as error:
-            if error.details.get("status") in (400, 404, 409) and not self.get(job_id).finished:
-                raise TransientError(f"query job {job_id} is not finished: {error}", job_id=job_id) from None
-            raise
+    def _results(self, job_id: str, params: Mapping[str, str], to: Path) -> Download:
+        def attempt() -> Download:
+            try:
+                return download_csv(self._org, self._at(job_id, "results"), to, params=params)
+            except RequestError as error:
+                # docs name 204 for a result that is not ready, orgs answer 400 too: the job itself knows
+                if error.details.get("status") in (400, 404, 409) and not self.get(job_id).finished:
+                    raise TransientError(f"query job {job_id} is not finished: {error}", job_id=job_id) from None
+                raise
+
+        return self._org.tuning.repeat(attempt)
 
     def _listed(self, answer: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
         """The entries of all resultPages answers; sources differ in how the keys are spelled."""

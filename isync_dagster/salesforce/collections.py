@@ -161,7 +161,7 @@ def _json_records(sobject: str, frame: pl.DataFrame, fields: Iterable[Field]) ->
         _member(name, types.get(name.lower(), "string"), explicit) for name in frame.columns if not name.startswith("_")
     ]
     start = pl.lit(f'"attributes":{{"type":"{sobject}"}}')
-    return pl.format("{{}}", pl.concat_str([start, *members], separator=",", ignore_nulls=True))
+    return pl.concat_str(pl.lit("{"), pl.concat_str([start, *members], separator=",", ignore_nulls=True), pl.lit("}"))
 
 
 def _member(name: str, kind: str, explicit: bool) -> pl.Expr:

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import IO, Any, NoReturn
-from urllib.parse import urlsplit
+from urllib.parse import quote_plus, urlsplit
 
 import polars as pl
 import requests
@@ -40,7 +40,7 @@ OLDEST_USABLE = "47.0"
 _CALL_HEADERS = {"Accept": "application/json", "Sforce-Call-Options": "client=isync_dagster"}
 _ALWAYS_REPEATABLE = frozenset({"GET", "HEAD", "OPTIONS"})
 # A request line and headers of more than 16,384 bytes are refused with 414 or 431.
-_LONGEST_SOQL = 14_000
+_LONGEST_SOQL = 15_000
 
 
 @dataclass(frozen=True)
@@ -228,7 +228,7 @@ class Org:
         Values are spelled as the REST API spells them (`2024-01-31T10:00:00.000+0000`, `true`, `3.5E8`), null where
         empty. For up to some ten thousand rows; BulkQuery is the way for more.
         """
-        if len(soql.encode()) > _LONGEST_SOQL:
+        if len(quote_plus(soql)) > _LONGEST_SOQL:
             raise RequestError(
                 f"org '{self.alias}': a query of {len(soql):,} characters does not fit into a URL; split its IN list",
                 code="URI_TOO_LONG",

@@ -233,6 +233,24 @@ def test_a_page_that_stays_broken_is_transient_and_leaves_no_file(
     assert len(server.asked("GET", "results")) == 4
 
 
+@pytest.mark.parametrize("status", [400, 404, 409])
+def test_results_of_a_job_that_is_not_finished_are_asked_again(
+    server: ScriptedOrg, org: Org, tmp_path: Path, status: int
+) -> None:
+    running, ended = Reply(200, job_info("InProgress")), Reply(200, job_info(numberRecordsProcessed=5))
+    server.on("GET", f"jobs/query/{JOB}", [running, running, ended])
+    pages_of(server, {"": [refused(status, "INVALIDJOBSTATE"), WHOLE]})
+    assert BulkQuery(org).download(JOB, PageRef(0, None), tmp_path / "p.csv").rows == 5
+
+
+def test_results_that_a_finished_job_does_not_give_are_final(server: ScriptedOrg, org: Org, tmp_path: Path) -> None:
+    complete(server, 5)
+    pages_of(server, {"": refused(400, "INVALIDJOB")})
+    with pytest.raises(RequestError) as caught:
+        BulkQuery(org).download(JOB, PageRef(0, None), tmp_path / "p.csv")
+    assert caught.value.code == "INVALIDJOB"
+
+
 def test_a_framed_page_without_last_line_end_is_whole(server: ScriptedOrg, org: Org, tmp_path: Path) -> None:
     pages_of(server, {"": Reply(200, WHOLE.body[:-1], WHOLE.headers)})
     complete(server, 5)

@@ -63,7 +63,7 @@ def test_a_missing_variable_is_named_when_the_org_is_used() -> None:
     environment = demo_environment()
     environment["ISYNC_DEMO_SOURCE_PASSWORD"] = ""
     config = load_orgs(SHIPPED, environment)["demo_source"]
-    with pytest.raises(OrgsError, match="demo_source.*set the environment variable ISYNC_DEMO_SOURCE_PASSWORD "):
+    with pytest.raises(OrgsError, match=r"demo_source.*set the environment variable ISYNC_DEMO_SOURCE_PASSWORD "):
         Org.connect(config, "demo_source")
 
 
@@ -194,7 +194,10 @@ def test_an_api_version_that_cannot_work_is_refused(tmp_path: Path, given: str) 
 
 def test_paths_start_at_the_folder_of_the_file(tmp_path: Path) -> None:
     (tmp_path / "key.pem").write_text("PEM", encoding="utf-8")
-    text = "  a: {auth: jwt, username: u, consumer_key: k, key_file: key.pem}\n  b: {auth: jwt, username: u, consumer_key: k, key_file: no.pem}\n"
+    text = "".join(
+        f"  {alias}: {{auth: jwt, username: u, consumer_key: k, key_file: {name}}}\n"
+        for alias, name in (("a", "key.pem"), ("b", "no.pem"))
+    )
     found = load_orgs(orgs(tmp_path, text))
     assert found["a"].credentials("a").private_key == "PEM"
     with pytest.raises(OrgsError, match=r"key_file .*no\.pem cannot be read"):
