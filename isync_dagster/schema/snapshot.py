@@ -93,6 +93,9 @@ class Snapshot:
     def __repr__(self) -> str:
         return f"Snapshot({self.identity.alias!r}, {self.identity.org_id!r}, {len(self.objects)} objects)"
 
+    def __contains__(self, name: str) -> bool:
+        return name.lower() in self._lower
+
     def find(self, name: str) -> SObject | None:
         """The object of that API name in any case, or None where the snapshot does not hold it."""
         spelled = self._lower.get(name.lower())
