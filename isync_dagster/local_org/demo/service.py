@@ -78,7 +78,10 @@ def comments(seed: int, count: int, sizes: Mapping[str, int]) -> pl.DataFrame:
         count,
         {
             "ParentId": ref("Case", dice.few("case", sizes["Case"])),
-            "CommentBody": prose(dice, "body", empty=0.0, hostile=0.15),
+            # The first comments are every hostile text once, so that each is there however small the demo is.
+            "CommentBody": pl.when(row() < len(words.HOSTILE))
+            .then(gather(words.HOSTILE, row() % len(words.HOSTILE)))
+            .otherwise(prose(dice, "body", empty=0.0, hostile=0.15)),
             "IsPublished": dice.chance("published", 0.5),
         },
         created(dice),
