@@ -107,11 +107,9 @@ def fill_insert(frame: pl.DataFrame, sobject: SObject, storage: Storage, actor: 
         ("CreatedById", pl.lit(actor.user_id)),
         ("LastModifiedDate", now),
         ("LastModifiedById", pl.lit(actor.user_id)),
+        ("SystemModstamp", now),
     ):
         adds.append((pl.col(name).fill_null(value) if name in frame.columns else value).alias(name))
-    adds.append(
-        (pl.col("SystemModstamp").fill_null(now) if "SystemModstamp" in frame.columns else now).alias("SystemModstamp")
-    )
     deleted = pl.col("IsDeleted").fill_null(False) if "IsDeleted" in frame.columns else pl.lit(False)
     adds.append(deleted.alias("IsDeleted"))
     return frame.with_columns(adds)

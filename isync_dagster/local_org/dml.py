@@ -68,7 +68,7 @@ class Writer:
         """Change rows named by `Id`; null cells are left alone, `CLEAR` empties."""
         ids = frame.select("_row", pl.col("Id").alias("given"))
         rows = Rows(frame.with_columns(to18_expr(pl.col("Id"))))
-        self._refuse_unknown_ids(rows, sobject)
+        self.refuse_unknown_ids(rows, sobject)
         refuse_read_only(rows, sobject, "update")
         type_columns(rows, sobject, self.positions)
         refuse_bad_values(rows, sobject)
@@ -77,7 +77,8 @@ class Writer:
             "_row", pl.coalesce("id", "given").alias("id"), "created", "error"
         )
 
-    def _refuse_unknown_ids(self, rows: Rows, sobject: SObject) -> None:
+    def refuse_unknown_ids(self, rows: Rows, sobject: SObject) -> None:
+        """Take out rows whose `Id` is missing, malformed, of another object, unknown or deleted."""
         identity = pl.col("Id")
         malformed = pl.concat_str([pl.lit(f"{sobject.label} ID: id value of incorrect type: "), identity])
         rows.refuse(
@@ -119,13 +120,10 @@ class Writer:
         if not rows.good.height:
             return _outcome(rows, created=False)
         turn = rows.good.select(pl.int_range(pl.len()).over("Id")).to_series()
-        passes = int(turn.max() or 0)  # type: ignore[call-overload]
-        if passes == 0:
+        turns = turn.unique().sort().to_list()
+        if len(turns) == 1:
             return self._update_typed(rows, sobject)
-        outcomes = []
-        for number in range(passes + 1):
-            wave = Rows(rows.good.filter(turn == number))
-            outcomes.append(self._update_typed(wave, sobject))
+        outcomes = [self._update_typed(Rows(rows.good.filter(turn == number)), sobject) for number in turns]
         return pl.concat([*outcomes, _refusals(rows)])
 
     def _update_typed(self, rows: Rows, sobject: SObject) -> pl.DataFrame:

@@ -172,7 +172,9 @@ class Storage:
             return answer
 
 
-def select(cursor: duckdb.DuckDBPyConnection, sql: str, parameters: list[Any] | None = None) -> pl.DataFrame:
+def select(
+    cursor: duckdb.DuckDBPyConnection, sql: str, parameters: list[Any] | dict[str, Any] | None = None
+) -> pl.DataFrame:
     """A query as a frame, on the state that the cursor's transaction sees."""
     frame = cursor.sql(sql, params=parameters or None).pl()
     assert isinstance(frame, pl.DataFrame)

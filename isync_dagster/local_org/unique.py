@@ -22,7 +22,8 @@ def key(field: Field, column: pl.Expr) -> pl.Expr:
     return column
 
 
-def _sql_key(field: Field, column: str) -> str:
+def sql_key(field: Field, column: str) -> str:
+    """The SQL of the same comparison."""
     if column_type(field) == "VARCHAR" and field.type not in ("id", "reference") and not field.case_sensitive:
         return f"lower({column})"
     return column
@@ -42,7 +43,7 @@ def refuse_duplicates(rows: Rows, cursor: duckdb.DuckDBPyConnection, sobject: SO
             stored = select(
                 cursor,
                 f'SELECT w.key, min(t."Id") AS holder FROM _wanted w JOIN {quote(sobject.name)} t '
-                f"ON {_sql_key(field, 't.' + quote(field.name))} = w.key "
+                f"ON {sql_key(field, 't.' + quote(field.name))} = w.key "
                 f'WHERE NOT t."IsDeleted" AND t."Id" NOT IN (SELECT "Id" FROM _mine) GROUP BY w.key',
             )
         taken = mine.join(stored, on="key")
@@ -84,7 +85,7 @@ def match_key(rows: Rows, cursor: duckdb.DuckDBPyConnection, sobject: SObject, f
         found = select(
             cursor,
             f'SELECT w._key, min(t."Id") AS "Id", count(*) AS n, string_agg(t."Id", \', \' ORDER BY t."Id") AS ids '
-            f"FROM _wanted w JOIN {quote(sobject.name)} t ON {_sql_key(field, 't.' + quote(field.name))} = w._key "
+            f"FROM _wanted w JOIN {quote(sobject.name)} t ON {sql_key(field, 't.' + quote(field.name))} = w._key "
             f'WHERE NOT t."IsDeleted" GROUP BY w._key',
         )
     joined = keyed.join(found, on="_key", how="left", maintain_order="left")

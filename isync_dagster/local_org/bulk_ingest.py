@@ -1,0 +1,193 @@
+"""Bulk 2.0 ingest: an uploaded CSV through the row rules into the tables, window by window.
+
+A window is a handful of 10,000-row batches committed together. Its outcome (row, id, created, error) is on disk
+before its transaction ends, so what the result files say is what the tables hold, also after a kill.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from isync_dagster.local_org.deletes import delete_rows
+from isync_dagster.local_org.dml import OUTCOME, Writer
+from isync_dagster.local_org.relations import BadRelation, Relation, read_relation, resolve
+from isync_dagster.local_org.rows import Rows
+from isync_dagster.local_org.values import CLEAR, wire_error
+from isync_dagster.schema.model import SObject
+
+if TYPE_CHECKING:
+    from isync_dagster.local_org.bulk_jobs import BulkJobs, Job
+
+UPLOAD = "upload.csv"
+NULL = "#N/A"
+
+
+class _JobFailure(Exception):
+    """The whole job fails with this message."""
+
+
+class IngestRun:
+    """One pass over a job's upload."""
+
+    def __init__(self, jobs: BulkJobs, job: Job) -> None:
+        self.jobs = jobs
+        self.job = job
+        self.org = jobs.org
+        self.folder = jobs.path(job.id)
+        self.finished = False
+
+    def run(self) -> str | None:
+        """Work the upload off; gives the job's error message, or None."""
+        sobject = self.org.schema.get(self.job.object)
+        assert sobject is not None
+        try:
+            frame = read_upload(self.folder / UPLOAD, self.job)
+            relations = self._understand(sobject, frame.columns)
+        except _JobFailure as failure:
+            return str(failure)
+        except BadRelation as failure:
+            return f"InvalidBatch : {failure}"
+        settings = self.org.settings
+        window = settings.batch_rows * settings.batches_per_commit
+        known = self.org.storage.rows("SELECT first FROM _org.job_windows WHERE job = ?", [self.job.id])
+        done = {int(row[0]) for row in known}
+        self.job.processed = self.job.failed = 0
+        for first in range(0, frame.height, window):
+            part = frame.slice(first, window)
+            if first in done:
+                outcome = pl.read_parquet(self.folder / f"outcome-{first:012d}.parquet")
+            elif self.jobs.stopped(self.job):
+                return None
+            else:
+                started = time.monotonic()
+                outcome = self._window(sobject, part, relations, first)
+                self.job.active_milliseconds += int((time.monotonic() - started) * 1000)
+            self.job.processed += outcome.height
+            self.job.failed += outcome["error"].drop_nulls().len()
+        self.finished = True
+        return None
+
+    def _understand(self, sobject: SObject, columns: list[str]) -> list[Relation]:
+        """Check the header; gives the relationship columns. The first bad name fails the job."""
+        relations: list[Relation] = []
+        operation = self.job.operation
+        seen: set[str] = set()
+        for column in columns:
+            if column.lower() in seen:
+                raise _JobFailure(f"InvalidBatch : Duplicate column name : {column}")
+            seen.add(column.lower())
+            if "." in column:
+                relations.append(read_relation(self.org.schema, sobject, column))
+            elif sobject.field(column) is None or not _writable_type(sobject, column):
+                raise _JobFailure(f"InvalidBatch : Field name not found : {column}")
+        if operation in ("delete", "hardDelete") and seen != {"id"}:
+            raise _JobFailure("InvalidBatch : Delete operation requires only the 'Id' field")
+        if operation == "update" and "id" not in seen:
+            raise _JobFailure("InvalidBatch : Field name not found : Id")
+        if operation == "upsert" and (self.job.external_id or "").lower() not in seen:
+            raise _JobFailure(f"InvalidBatch : Field name not found : {self.job.external_id}")
+        return relations
+
+    def _window(self, sobject: SObject, part: pl.DataFrame, relations: list[Relation], first: int) -> pl.DataFrame:
+        positions = {column: number for number, column in enumerate(part.columns)}
+        frame = _canonical(part, sobject, relations, first)
+        path = self.folder / f"outcome-{first:012d}.parquet"
+        temporary = path.with_suffix(".tmp")
+        with self.org.storage.transaction() as cursor:
+            rows = Rows(frame)
+            for relation in relations:
+                resolve(rows, cursor, sobject, relation)
+            writer = Writer(self.org.schema, self.org.storage, cursor, self.org.actor(self.job.created_by), positions)
+            outcome = self._operate(writer, sobject, rows)
+            refused = rows.refused().select("_row", pl.lit(None, dtype=pl.String).alias("id"),
+                                            pl.lit(False).alias("created"), "error")  # fmt: skip
+            outcome = pl.concat([outcome.select(list(OUTCOME)), refused]).sort("_row")
+            outcome.write_parquet(temporary, compression="lz4")
+            cursor.execute("INSERT INTO _org.job_windows VALUES (?, ?)", [self.job.id, first])
+            temporary.replace(path)
+        return outcome
+
+    def _operate(self, writer: Writer, sobject: SObject, rows: Rows) -> pl.DataFrame:
+        if not rows.good.height:
+            return pl.DataFrame(schema=OUTCOME)
+        operation = self.job.operation
+        if operation == "insert":
+            return writer.insert(sobject, rows.good)
+        if operation == "update":
+            return writer.update(sobject, rows.good)
+        if operation == "upsert":
+            assert self.job.external_id is not None
+            return writer.upsert(sobject, rows.good, self.job.external_id)
+        return delete_rows(writer, sobject, rows.good, hard=operation == "hardDelete")
+
+
+def _writable_type(sobject: SObject, column: str) -> bool:
+    field = sobject.field(column)
+    return field is not None and field.type not in ("address", "location", "base64")
+
+
+def read_upload(path: Path, job: Job) -> pl.DataFrame:
+    """The upload as String columns (null: empty); fails the job where it is no CSV of the job's kind."""
+    with path.open("rb") as stream:
+        head = stream.read(64_000)
+    if not head.strip():
+        raise _JobFailure("InvalidBatch : Failed to parse CSV header: The input is empty")
+    first_line = head.split(b"\n", 1)[0]
+    crlf = first_line.endswith(b"\r")
+    if crlf != (job.line_ending == "CRLF") and b"\n" in head:
+        raise _JobFailure(
+            f"ClientInputError : LineEnding is invalid on user data. Current LineEnding setting is {job.line_ending}"
+        )
+    if head.startswith(b"\xef\xbb\xbf"):
+        name = first_line.decode("utf-8", "replace").split(job.separator)[0].strip('"\r')
+        raise _JobFailure(f"InvalidBatch : Field name not found : {name}")
+    try:
+        frame = pl.read_csv(path, infer_schema=False, separator=job.separator)
+    except (pl.exceptions.ComputeError, pl.exceptions.NoDataError) as error:
+        raise _JobFailure(f"ClientInputError : Error parsing CSV: {str(error).splitlines()[0]}") from error
+    return frame.with_columns(pl.when(pl.all() != "").then(pl.all()))
+
+
+def _canonical(part: pl.DataFrame, sobject: SObject, relations: list[Relation], first: int) -> pl.DataFrame:
+    """Columns under the org's spelling with `_row`, and `CLEAR` for `#N/A`."""
+    paths = {relation.column for relation in relations}
+    exprs: list[pl.Expr] = []
+    for column in part.columns:
+        field = sobject.field(column)
+        name = column if column in paths or field is None else field.name
+        exprs.append(pl.col(column).replace(NULL, CLEAR).alias(name))
+    return part.select(pl.int_range(first, first + part.height, dtype=pl.UInt32).alias("_row"), *exprs)
+
+
+def results(jobs: BulkJobs, job: Job, kind: str) -> pl.DataFrame:
+    """The rows of a result file: `successful`, `failed` or `unprocessed`, as String columns in shuffled order."""
+    folder = jobs.path(job.id)
+    upload = folder / UPLOAD
+    try:
+        frame = read_upload(upload, job) if upload.exists() else pl.DataFrame()
+    except _JobFailure:
+        frame = pl.DataFrame()
+    files = sorted(folder.glob("outcome-*.parquet"))
+    outcome = pl.concat([pl.read_parquet(path) for path in files]) if files else pl.DataFrame(schema=OUTCOME)
+    columns = frame.columns
+    numbered = frame.with_columns(pl.int_range(frame.height, dtype=pl.UInt32).alias("_row"))
+    if kind == "unprocessed":
+        if not columns:
+            return frame
+        return numbered.join(outcome, on="_row", how="anti").select(columns)
+    good = pl.col("error").is_null()
+    wanted = outcome.filter(good if kind == "successful" else ~good)
+    extra = (
+        [pl.col("id").alias("sf__Id"), pl.col("created").cast(pl.String).alias("sf__Created")]
+        if kind == "successful"
+        else [pl.col("id").fill_null("").alias("sf__Id"), wire_error(pl.col("error")).alias("sf__Error")]
+    )
+    if not columns:
+        return wanted.select(extra)
+    joined = wanted.join(numbered, on="_row", how="inner").select(*extra, *columns)
+    # The platform gives no order; a shuffle that depends on the job alone keeps clients honest and tests stable.
+    return joined.sample(fraction=1.0, shuffle=True, seed=int.from_bytes(job.id[-6:].encode(), "big") % 2**32)

@@ -1,0 +1,240 @@
+"""Bulk 2.0 jobs: their state on disk, and the threads that work them off.
+
+A job is a folder `jobs/<id>` with `job.json`, the upload, and one Parquet file of outcomes per committed window.
+The database notes each window in the transaction that writes its rows, so that a restart goes on after the last
+committed window and never repeats one.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from isync_dagster.local_org.bulk_ingest import IngestRun
+from isync_dagster.local_org.bulk_query import run_query
+from isync_dagster.local_org.ids import id_range
+
+if TYPE_CHECKING:
+    from isync_dagster.local_org.local_org import LocalOrg
+
+log = logging.getLogger(__name__)
+
+DELIMITERS: Final = {
+    "COMMA": ",",
+    "BACKQUOTE": "`",
+    "CARET": "^",
+    "PIPE": "|",
+    "SEMICOLON": ";",
+    "TAB": "\t",
+}
+LINE_ENDS: Final = {"LF": "\n", "CRLF": "\r\n"}
+FINAL: Final = frozenset({"JobComplete", "Failed", "Aborted"})
+
+
+@dataclass
+class Job:
+    """One Bulk 2.0 job as its info describes it."""
+
+    id: str
+    kind: str
+    operation: str
+    object: str
+    created_by: str
+    created: str
+    modified: str
+    state: str
+    api_version: str
+    line_ending: str = "LF"
+    column_delimiter: str = "COMMA"
+    external_id: str | None = None
+    assignment_rule: str | None = None
+    query: str | None = None
+    uploaded: bool = False
+    processed: int = 0
+    failed: int = 0
+    retries: int = 0
+    milliseconds: int = 0
+    active_milliseconds: int = 0
+    error_message: str | None = None
+
+    @property
+    def separator(self) -> str:
+        """The character between columns."""
+        return DELIMITERS[self.column_delimiter]
+
+    @property
+    def line_end(self) -> str:
+        """What ends a line."""
+        return LINE_ENDS[self.line_ending]
+
+    def info(self, *, counters: bool = False) -> dict[str, Any]:
+        """The job info of the API; counters come with GET only."""
+        answer: dict[str, Any] = {
+            "id": self.id,
+            "operation": self.operation,
+            "object": self.object,
+            "createdById": self.created_by,
+            "createdDate": self.created,
+            "systemModstamp": self.modified,
+            "state": self.state,
+            "concurrencyMode": "Parallel",
+            "contentType": "CSV",
+            "apiVersion": float(self.api_version),
+        }
+        if self.external_id:
+            answer["externalIdFieldName"] = self.external_id
+        if self.assignment_rule:
+            answer["assignmentRuleId"] = self.assignment_rule
+        if self.kind == "ingest":
+            answer["jobType"] = "V2Ingest"
+            if self.state == "Open":
+                answer["contentUrl"] = f"services/data/v{self.api_version}/jobs/ingest/{self.id}/batches"
+        elif counters:
+            answer["jobType"] = "V2Query"
+        answer["lineEnding"] = self.line_ending
+        answer["columnDelimiter"] = self.column_delimiter
+        if counters:
+            answer["numberRecordsProcessed"] = self.processed
+            answer["retries"] = self.retries
+            answer["totalProcessingTime"] = self.milliseconds
+            if self.kind == "ingest":
+                answer["numberRecordsFailed"] = self.failed
+                answer["apiActiveProcessingTime"] = self.active_milliseconds
+                answer["apexProcessingTime"] = 0
+            else:
+                answer["isPkChunkingSupported"] = True
+            if self.error_message:
+                answer["errorMessage"] = self.error_message
+        return answer
+
+
+def stamp() -> str:
+    """Now, as job infos write it."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.000+0000")
+
+
+class BulkJobs:
+    """All Bulk jobs of one running org."""
+
+    def __init__(self, org: LocalOrg) -> None:
+        self.org = org
+        self.folder = org.folder / "jobs"
+        self.folder.mkdir(exist_ok=True, mode=0o700)
+        self._lock = threading.RLock()
+        self._jobs: dict[str, Job] = {}
+        self._stopping = threading.Event()
+        self._pool = ThreadPoolExecutor(max_workers=4, thread_name_prefix="bulk job")
+        with org.storage.transaction() as cursor:
+            cursor.execute("CREATE TABLE IF NOT EXISTS _org.job_windows (job VARCHAR, first BIGINT)")
+        self._read_all()
+
+    def _read_all(self) -> None:
+        for path in self.folder.glob("upload-*"):
+            path.unlink()
+        known = {item.name for item in fields(Job)}
+        for path in sorted(self.folder.glob("*/job.json")):
+            values = json.loads(path.read_text())
+            job = Job(**{key: value for key, value in values.items() if key in known})
+            self._jobs[job.id] = job
+            if job.state in ("UploadComplete", "InProgress"):
+                self.enqueue(job)
+
+    def close(self) -> None:
+        """Stop after the window under way; unfinished jobs go on at the next start."""
+        self._stopping.set()
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def create(self, **values: Any) -> Job:
+        """A new job with an id of its own."""
+        with self.org.storage.transaction():
+            number = self.org.storage.count_up("bulk jobs", 1)
+        job_id = id_range("750", self.org.storage.pod, number, 1)[0]
+        now = stamp()
+        job = Job(id=job_id, created=now, modified=now, **values)
+        self.path(job.id).mkdir(mode=0o700)
+        with self._lock:
+            self._jobs[job.id] = job
+        self.save(job)
+        return job
+
+    def find(self, job_id: str, kind: str) -> Job | None:
+        """The job of that id (15 or 18 characters) and kind."""
+        job = self._jobs.get(job_id) or next((job for job in self._jobs.values() if job.id[:15] == job_id), None)
+        return job if job is not None and job.kind == kind else None
+
+    def of_kind(self, kind: str) -> list[Job]:
+        """All jobs of a kind, newest first."""
+        with self._lock:
+            return sorted(
+                (job for job in self._jobs.values() if job.kind == kind), key=lambda job: job.id, reverse=True
+            )
+
+    def path(self, job_id: str) -> Path:
+        """The folder of a job."""
+        return self.folder / job_id
+
+    def save(self, job: Job) -> None:
+        """Write the job's state down."""
+        with self._lock:
+            path = self.path(job.id) / "job.json"
+            temporary = path.with_suffix(".tmp")
+            temporary.write_text(json.dumps(asdict(job)))
+            temporary.replace(path)
+
+    def move(self, job: Job, state: str, *, only_from: tuple[str, ...] | None = None) -> bool:
+        """Change a job's state; False if it is in none of the states asked for."""
+        with self._lock:
+            if only_from is not None and job.state not in only_from:
+                return False
+            job.state = state
+            job.modified = stamp()
+            self.save(job)
+            return True
+
+    def delete(self, job: Job) -> None:
+        """Forget a job and its files."""
+        with self._lock:
+            self._jobs.pop(job.id, None)
+        shutil.rmtree(self.path(job.id), ignore_errors=True)
+        with self.org.storage.transaction() as cursor:
+            cursor.execute("DELETE FROM _org.job_windows WHERE job = ?", [job.id])
+
+    def enqueue(self, job: Job) -> None:
+        """Let a background thread work the job off."""
+        self._pool.submit(self._work, job)
+
+    def stopped(self, job: Job) -> bool:
+        """True where work on a job has to end now: it was aborted, or the org stops."""
+        return self._stopping.is_set() or job.state == "Aborted"
+
+    def _work(self, job: Job) -> None:
+        if not self.move(job, "InProgress", only_from=("UploadComplete", "InProgress")):
+            return
+        started = time.monotonic()
+        try:
+            problem, finished = self._run(job)
+        except Exception as error:  # the boundary of a background job: its failure is the job's state
+            log.exception("Bulk job %s failed", job.id)
+            problem, finished = f"InternalServerError : {type(error).__name__}", True
+        job.milliseconds += int((time.monotonic() - started) * 1000)
+        if not finished and problem is None:
+            self.save(job)
+            return
+        job.error_message = problem
+        self.move(job, "Failed" if problem is not None else "JobComplete", only_from=("InProgress",))
+
+    def _run(self, job: Job) -> tuple[str | None, bool]:
+        if job.kind == "query":
+            problem = run_query(self, job)
+            return problem, not self.stopped(job)
+        run = IngestRun(self, job)
+        problem = run.run()
+        return problem, run.finished

@@ -1,0 +1,140 @@
+"""Resources about the org itself: versions, directory, limits, record counts, describes."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from email.utils import format_datetime, parsedate_to_datetime
+from typing import Any, Final
+
+from isync_dagster.local_org import describe
+from isync_dagster.local_org.org_schema import quote
+from isync_dagster.local_org.web import Call, Reply, Route, not_found, route
+from isync_dagster.schema.model import SObject
+
+RELEASES: Final = {
+    "58.0": "Summer '23",
+    "59.0": "Winter '24",
+    "60.0": "Spring '24",
+    "61.0": "Summer '24",
+    "62.0": "Winter '25",
+    "63.0": "Spring '25",
+    "64.0": "Summer '25",
+    "65.0": "Winter '26",
+    "66.0": "Spring '26",
+    "67.0": "Summer '26",
+}
+
+
+def versions(call: Call) -> Reply:
+    """GET /services/data: no login needed."""
+    return Reply(
+        [
+            {"label": label, "url": f"/services/data/v{version}", "version": version}
+            for version, label in RELEASES.items()
+        ]
+    )
+
+
+def directory(call: Call) -> Reply:
+    """GET /services/data/vNN.0/."""
+    names = ("sobjects", "query", "queryAll", "limits", "composite", "jobs", "tooling", "search", "recent")
+    own = call.service.instance_url(call)
+    answer = {name: f"{call.base}/{name}" for name in names}
+    answer["identity"] = f"{own}/id/{call.org.org_id}/{call.session.user_id if call.session else ''}"
+    return Reply(answer)
+
+
+def limits(call: Call) -> Reply:
+    """GET limits."""
+    service = call.service
+    remaining = max(service.call_limit - service.calls_made, 0)
+
+    def whole(number: int) -> dict[str, int]:
+        return {"Max": number, "Remaining": number}
+
+    return Reply(
+        {
+            "DailyApiRequests": {"Max": service.call_limit, "Remaining": remaining},
+            "DailyAsyncApexExecutions": whole(250_000),
+            "DailyBulkApiBatches": whole(15_000),
+            "DailyBulkV2QueryFileStorageMB": whole(976_562),
+            "DailyBulkV2QueryJobs": whole(10_000),
+            "DailyDurableStreamingApiEvents": whole(10_000),
+            "DataStorageMB": whole(1_000_000),
+            "FileStorageMB": whole(1_000_000),
+            "HourlyPublishedPlatformEvents": whole(50_000),
+            "MassEmail": whole(10),
+            "PermissionSets": {"Max": 1500, "Remaining": 1500, "CreateCustom": whole(1000)},
+            "SingleEmail": whole(15),
+        }
+    )
+
+
+def record_count(call: Call) -> Reply:
+    """GET limits/recordCount."""
+    wanted = [name for name in call.query.get("sObjects", "").split(",") if name]
+    objects = [call.org.schema.get(name) for name in wanted] if wanted else list(call.org.schema)
+    counted: list[dict[str, Any]] = []
+    for item in objects:
+        if item is not None:
+            found = call.org.storage.rows(f'SELECT count(*) FROM {quote(item.name)} WHERE NOT "IsDeleted"')
+            counted.append({"count": found[0][0], "name": item.name})
+    return Reply({"sObjects": sorted(counted, key=lambda entry: entry["name"])})
+
+
+def describe_global(call: Call) -> Reply:
+    """GET sobjects."""
+    if unchanged := _unchanged(call):
+        return unchanged
+    entries = [describe.global_entry(item, call.base) for item in call.org.schema]
+    body = {"encoding": "UTF-8", "maxBatchSize": 200, "sobjects": sorted(entries, key=lambda entry: entry["name"])}
+    return Reply(body, headers=_modified(call))
+
+
+def describe_object(call: Call) -> Reply:
+    """GET sobjects/{Object}/describe."""
+    if unchanged := _unchanged(call):
+        return unchanged
+    return Reply(describe.full(known(call), call.base), headers=_modified(call))
+
+
+def known(call: Call, name: str | None = None) -> SObject:
+    """The object that the path names; 404 where the org has none of that name."""
+    found = call.org.schema.get(name or call.path["object"])
+    if found is None:
+        raise not_found()
+    return found
+
+
+def basic(call: Call) -> Reply:
+    """GET sobjects/{Object}."""
+    item = known(call)
+    rows: list[dict[str, Any]] = []
+    return Reply({"objectDescribe": describe.global_entry(item, call.base), "recentItems": rows})
+
+
+def _modified(call: Call) -> dict[str, str]:
+    return {"Last-Modified": format_datetime(datetime.fromtimestamp(int(call.service.modified), UTC), usegmt=True)}
+
+
+def _unchanged(call: Call) -> Reply | None:
+    since = call.headers.get("if-modified-since")
+    if not since:
+        return None
+    try:
+        asked = parsedate_to_datetime(since)
+    except ValueError:
+        return None
+    return Reply(None, status=304) if asked.timestamp() >= int(call.service.modified) else None
+
+
+def routes() -> list[Route]:
+    """The resources of this module."""
+    return [
+        route("/services/data", open=True, GET=versions),
+        route("~", GET=directory),
+        route("~/limits", GET=limits),
+        route("~/limits/recordCount", GET=record_count),
+        route("~/sobjects", GET=describe_global),
+        route(r"~/sobjects/(?P<object>\w+)/describe", GET=describe_object),
+    ]
