@@ -212,9 +212,9 @@ class Org:
         answer: Any = self.simple.describe()
         return [dict(item) for item in answer["sobjects"]]
 
-    def limits(self) -> dict[str, dict[str, Any]]:
+    def limits(self) -> dict[str, Any]:
         """The org's limits by name, each with Max and Remaining."""
-        answer: dict[str, dict[str, Any]] = self.request("GET", "limits").json()
+        answer: dict[str, Any] = self.request("GET", "limits").json()
         return answer
 
     def count(self, sobject: str, where: str | None = None) -> int:

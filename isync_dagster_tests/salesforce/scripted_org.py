@@ -39,7 +39,7 @@ class Reply:
     """One answer. `cut` sends so many bytes of the body and closes; `drop` closes without any answer."""
 
     status: int = 200
-    body: bytes | str | Any = b""
+    body: Any = b""
     headers: dict[str, str] = field(default_factory=dict)
     cut: int | None = None
     drop: bool = False

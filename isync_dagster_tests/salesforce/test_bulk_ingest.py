@@ -182,7 +182,8 @@ def test_wait_stops_when_asked_to(server: ScriptedOrg, org: Org, naps: Naps) -> 
 def test_results_are_saved_and_counted(
     server: ScriptedOrg, org: Org, tmp_path: Path, kind: bulk_ingest.ResultKind, path: str
 ) -> None:
-    body = '"sf__Id","sf__Error",Name\n"","REQUIRED_FIELD_MISSING:Required fields are missing: [Name]:Name --","two\nlines"\n'
+    error = "REQUIRED_FIELD_MISSING:Required fields are missing: [Name]:Name --"
+    body = f'"sf__Id","sf__Error",Name\n"","{error}","two\nlines"\n'
     server.on("GET", f"jobs/ingest/{JOB}/{path}", Reply(200, body))
     to = tmp_path / "out.csv"
     assert BulkIngest(org).results(JOB, kind, to) == 1

@@ -285,7 +285,7 @@ def test_a_resumed_chain_fetches_only_what_is_missing(server: ScriptedOrg, org: 
     query = BulkQuery(org)
     begun = query.download_all(JOB, tmp_path)
     done = [PageFile.from_json(page.to_json()) for page in (next(begun), next(begun))]
-    begun.close()
+    del begun
     server.requests.clear()
     # the org offers resultPages by now: the chain is kept all the same, for the pages would overlap
     listing = {"resultPages": [{"resultUrl": f"{BASE}/results?locator=zzz"}], "done": True}

@@ -278,7 +278,7 @@ def test_a_read_is_repeated(server: ScriptedOrg, org: Org, naps: Naps, trouble: 
 @pytest.mark.parametrize("trouble", TROUBLE)
 def test_repeats_are_bounded(server: ScriptedOrg, org: Org, trouble: Reply) -> None:
     server.on("GET", "limits", trouble)
-    with pytest.raises(TransientError, match="org 'acme': GET /services/data/v62.0/limits"):
+    with pytest.raises(TransientError, match=r"org 'acme': GET /services/data/v62\.0/limits"):
         org.limits()
     assert len(server.requests) == 4
 
@@ -296,7 +296,11 @@ def test_a_write_without_answer_is_an_unknown_outcome(server: ScriptedOrg, org: 
 
 
 def test_a_write_that_gets_no_answer_in_time_is_an_unknown_outcome(server: ScriptedOrg, org: Org) -> None:
-    server.on("POST", "sobjects/Account", lambda _: (time.sleep(1.5), Reply(200, b""))[1])
+    def late(_: Request) -> Reply:
+        time.sleep(1.5)
+        return Reply(200, b"")
+
+    server.on("POST", "sobjects/Account", late)
     with pytest.raises(UnknownOutcome):
         org.request("POST", "sobjects/Account", json={}, timeout=0.3)
     assert len(server.requests) == 1
