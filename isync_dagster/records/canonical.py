@@ -35,7 +35,7 @@ def canonical(expr: pl.Expr, field: Field) -> pl.Expr:
         return expr.round(field.scale, mode="half_away_from_zero") if field.precision else expr
     if field.type == "datetime":
         return expr.dt.truncate("1s")
-    if field.type in ("int", "date", "time"):
+    if field.type in ("int", "long", "date", "time"):
         return expr
     if field.type in ("id", "reference"):
         return to18(expr)

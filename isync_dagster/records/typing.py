@@ -50,7 +50,7 @@ def read(expr: pl.Expr, field: Field) -> pl.Expr:
         return to18(expr)
     if kind == "boolean":
         return expr.str.to_lowercase().replace_strict(_BOOLEANS, default=None, return_dtype=pl.Boolean)
-    if kind == "int":
+    if kind in ("int", "long"):
         return expr.cast(NUMBER, strict=False).cast(pl.Int64, strict=False)
     if kind in NUMBER_TYPES:
         return expr.cast(NUMBER, strict=False)
@@ -120,7 +120,7 @@ def lost(expr: pl.Expr, field: Field) -> pl.Expr:
     value = read(expr, field)
     present = expr.is_not_null() & (expr != "")
     bad = value.is_null()
-    if field.type == "int":
+    if field.type in ("int", "long"):
         bad = bad | (expr.cast(NUMBER, strict=False) != value.cast(NUMBER))
     elif field.type in NUMBER_TYPES:
         bad = bad | (_decimals(expr) > DECIMALS)

@@ -2,7 +2,7 @@
 
     id, reference, all text, picklists, anyType     String
     boolean                                         Boolean
-    int                                             Int64
+    int, long                                       Int64
     double, currency, percent                       Decimal(38, 18)
     date                                            Date
     datetime                                        Datetime("ms", "UTC")
@@ -30,6 +30,7 @@ DATETIME = pl.Datetime("ms", "UTC")
 _PLAIN: dict[str, pl.DataType] = {
     "boolean": pl.Boolean(),
     "int": pl.Int64(),
+    "long": pl.Int64(),
     "date": pl.Date(),
     "datetime": DATETIME,
     "time": pl.Time(),

@@ -1,0 +1,77 @@
+"""The order in which rows are sent: the same in every run, parents' locks taken one after the other."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from isync_dagster.plan.model import ObjectPlan
+
+
+def load_order(frame: pl.LazyFrame, plan: ObjectPlan) -> pl.LazyFrame:
+    """`frame` sorted for the load, with `_row` UInt32 counting from 0 in that order.
+
+    First `_wave` where the frame has it, then the parent that rows contend for (children of one master side by side,
+    so that parallel batches of a job seldom lock the same record), then the source id.
+    """
+    keys = ["_wave"] if "_wave" in frame.collect_schema() else []
+    contended = next(
+        (
+            lookup.target.name
+            for lookup in sorted(plan.lookups, key=lambda lookup: not lookup.target.master_detail)
+            if (lookup.required or lookup.target.master_detail) and not lookup.deferred and not lookup.references
+        ),
+        None,
+    )
+    keys += [contended] if contended else []
+    return frame.sort(*keys, "_source_id", nulls_last=True).with_row_index("_row")
+
+
+def waves(frame: pl.LazyFrame, plan: ObjectPlan, standard_books: pl.LazyFrame | None = None) -> pl.LazyFrame:
+    """`frame` (transformed or resolved) with `_wave` UInt32: a wave is sent when the one before is in the target.
+
+    `standard_price_book_first`: 0 for entries of the standard price books (`standard_books` has their `source_id`),
+    else 1. `self_levels`: how many records of the frame stand above a row by the self lookup; rows of a cycle, which
+    no order can serve, come last. Else 0.
+
+    `self_levels` collects two id columns and then joins once a level: bounded by rows × 36 bytes.
+    """
+    if plan.wave_rule is None:
+        return frame.with_columns(pl.lit(0, dtype=pl.UInt32).alias("_wave"))
+    known = frame.collect_schema()
+    if plan.wave_rule == "standard_price_book_first":
+        if standard_books is None:
+            raise ValueError("the rule standard_price_book_first needs the standard price books of the source")
+        book = "_from.Pricebook2Id" if "_from.Pricebook2Id" in known else "Pricebook2Id"
+        standard = standard_books.select(pl.col("source_id").alias("_book"), pl.lit(0, dtype=pl.UInt32).alias("_wave"))
+        return frame.join(
+            standard.unique("_book", keep="any"), left_on=book, right_on="_book", how="left", maintain_order="left"
+        ).with_columns(pl.col("_wave").fill_null(1))
+    name = plan.self_level_field
+    parent = f"_from.{name}" if f"_from.{name}" in known else str(name)
+    levels = self_levels(frame.select("_source_id", pl.col(parent).alias("parent")))
+    return frame.join(levels.lazy(), on="_source_id", how="left", maintain_order="left")
+
+
+def self_levels(links: pl.LazyFrame) -> pl.DataFrame:
+    """The level of each record in its own hierarchy: `_source_id`, `_wave` UInt32.
+
+    `links` has `_source_id` (unique) and `parent`. A record whose parent is absent or not among the records is at 0.
+
+    >>> links = pl.LazyFrame({"_source_id": ["c", "b", "a"], "parent": ["b", "a", None]})
+    >>> self_levels(links).sort("_source_id")["_wave"].to_list()
+    [0, 1, 2]
+    """
+    rest = links.select("_source_id", "parent").collect()
+    inside = rest.select(pl.col("_source_id").alias("parent"))
+    is_root = rest.join(inside, on="parent", how="anti")
+    done, level = [is_root.select("_source_id", pl.lit(0, dtype=pl.UInt32).alias("_wave"))], 0
+    rest = rest.join(is_root, on="_source_id", how="anti")
+    while rest.height:
+        level += 1
+        above = done[-1].select(pl.col("_source_id").alias("parent"))
+        reached = rest.join(above, on="parent", how="semi")
+        if reached.is_empty():
+            reached = rest
+        done.append(reached.select("_source_id", pl.lit(level, dtype=pl.UInt32).alias("_wave")))
+        rest = rest.join(reached, on="_source_id", how="anti")
+    return pl.concat(done)

@@ -1,0 +1,128 @@
+"""Pair the results of a Bulk job with the rows that were sent, without guessing.
+
+Results come in any order and echo the columns that were sent, so a result belongs to a row that is equal in *all* of
+them. Rows that are equal in every sent column are interchangeable: any one-to-one assignment among them is right.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import polars as pl
+
+from isync_dagster.records.canonical import one_line_end
+from isync_dagster.records.ids import to18
+
+_ERROR = r"(?s)^(?P<code>[A-Z][A-Z0-9_]*):(?P<message>.*?):(?P<fields>[^:]*?)\s*--\s*$"
+_OWN = ("sf__Id", "sf__Created", "sf__Error")
+
+
+@dataclass(frozen=True)
+class Paired:
+    """Who got which result; the three frames share their work, so collect them together (`pl.collect_all`)."""
+
+    rows: pl.LazyFrame
+    """`_row` UInt32, `target_id` String, `created` Boolean, `code`, `message`, `fields` String, `state` String."""
+    unpaired: pl.LazyFrame
+    """Results that no sent row accounts for: `sf__Id`, `sf__Created`, `sf__Error`, and the echoed columns."""
+    unanswered: pl.LazyFrame
+    """`_row` UInt32 of the sent rows without a result."""
+
+
+def pair(sent: pl.LazyFrame, results: pl.LazyFrame, operation: str = "insert") -> Paired:
+    """Pair `sent` (`_row` UInt32 and the sent columns as text) with `results`, one to one.
+
+    `results` holds the successful, failed and unprocessed results of one job together (`pl.concat(how="diagonal")`),
+    all text: `sf__Id`, `sf__Created`, `sf__Error` and the echoed columns, in any order; a column that is missing is
+    blank. Blank and null are the same, and so are `\\r\\n` and `\\n`. Other columns that start with `_` are ignored.
+
+    `state` is failed, inserted, updated or deleted by what the result says (`operation` where it says neither), and
+    pending for a row that Salesforce hands back unprocessed.
+    """
+    columns = [name for name in sent.collect_schema().names() if not name.startswith("_")]
+    echoed = results.collect_schema()
+    blank = pl.lit("", dtype=pl.String)
+    keys = {name: _plain(pl.col(name)) for name in columns}
+    echoes = {name: _plain(pl.col(name)) if name in echoed else blank for name in columns}
+    own = [(_plain(pl.col(name)) if name in echoed else blank).alias(name) for name in _OWN]
+    asked = sent.select("_row", **keys).group_by(columns).agg(pl.col("_row").sort().alias("_rows"))
+    answered = results.select(*own, **echoes).group_by(columns).agg(pl.struct(_OWN).sort().alias("_results"))
+    # Blanks are "" here, so that no key is null and equal rows always meet.
+    groups = asked.join(answered, on=columns, how="full", coalesce=True)
+    both = pl.min_horizontal(_length("_rows"), _length("_results"))
+    rows = (
+        groups.select(pl.col("_rows").list.head(both), pl.col("_results").list.head(both))
+        .filter(pl.col("_rows").list.len() > 0)
+        .explode("_rows", "_results")
+        .rename({"_rows": "_row"})
+        .unnest("_results")
+    )
+    return Paired(
+        _outcome(rows, operation),
+        _beyond(groups, "_results", both, keep=columns).unnest("_results").select(*_OWN, *columns),
+        _beyond(groups, "_rows", both).select(pl.col("_rows").alias("_row")),
+    )
+
+
+def split_error(expr: pl.Expr) -> pl.Expr:
+    """The parts of `sf__Error` as a struct of `code`, `message`, `fields` (comma-separated); null where it is blank.
+
+    >>> errors = pl.DataFrame({"e": ["REQUIRED_FIELD_MISSING:Required fields are missing: [Name]:Name --", "odd", ""]})
+    >>> errors.select(split_error(pl.col("e"))).to_series().to_list()
+    [{'code': 'REQUIRED_FIELD_MISSING', 'message': 'Required fields are missing: [Name]', 'fields': 'Name'},
+     {'code': 'UNKNOWN', 'message': 'odd', 'fields': None},
+     {'code': None, 'message': None, 'fields': None}]
+    """
+    text = pl.when(expr.str.strip_chars() != "").then(expr)
+    whole = text.str.extract_groups(_ERROR)
+    # A text that is not of the usual shape is cut at the first colon, if what stands before it looks like a code.
+    loose = text.str.extract_groups(r"(?s)^(?P<code>[A-Z][A-Z0-9_]*):(?P<message>.*)$")
+    fields = whole.struct.field("fields").str.strip_chars()
+    return pl.struct(
+        pl.coalesce(
+            whole.struct.field("code"), loose.struct.field("code"), pl.when(text.is_not_null()).then(pl.lit("UNKNOWN"))
+        ).alias("code"),
+        pl.coalesce(whole.struct.field("message"), loose.struct.field("message"), text).alias("message"),
+        pl.when(fields != "").then(fields).alias("fields"),
+    )
+
+
+def _plain(expr: pl.Expr) -> pl.Expr:
+    return one_line_end(expr.cast(pl.String)).fill_null("")
+
+
+def _length(name: str) -> pl.Expr:
+    return pl.col(name).list.len().fill_null(0)
+
+
+def _beyond(groups: pl.LazyFrame, name: str, both: pl.Expr, keep: list[str] | None = None) -> pl.LazyFrame:
+    """The members of a side that the other side of their group does not reach."""
+    rest = groups.filter(_length(name) > both).select(*(keep or []), pl.col(name).list.slice(both))
+    return rest.explode(name)
+
+
+def _outcome(rows: pl.LazyFrame, operation: str) -> pl.LazyFrame:
+    done = {"update": "updated", "delete": "deleted", "hardDelete": "deleted"}.get(operation, "inserted")
+    created = (
+        pl.col("sf__Created")
+        .str.to_lowercase()
+        .replace_strict({"true": True, "false": False}, default=None, return_dtype=pl.Boolean)
+    )
+    succeeded = pl.lit(done)
+    if operation in ("insert", "upsert"):
+        succeeded = pl.when(created.eq_missing(False)).then(pl.lit("updated")).otherwise(pl.lit("inserted"))
+    error = split_error(pl.col("sf__Error"))
+    return rows.select(
+        "_row",
+        to18(pl.col("sf__Id")).alias("target_id"),
+        created.alias("created"),
+        error.struct.field("code"),
+        error.struct.field("message"),
+        error.struct.field("fields"),
+        pl.when(pl.col("sf__Error").str.strip_chars() != "")
+        .then(pl.lit("failed"))
+        .when(pl.col("sf__Id") != "")
+        .then(succeeded)
+        .otherwise(pl.lit("pending"))
+        .alias("state"),
+    )
