@@ -75,7 +75,7 @@ def _checks(plan: "Plan", item: "ObjectPlan", by: Judge, *, blocking: bool = Fal
             if phase is not None:
                 found = _in_run(workbench, options, plan, item, by, phase, context.run.run_id)
             else:
-                found = _alone(workbench, options, plan, item, by)
+                found = _alone(workbench, options, plan, item, by, _wanted(context))
         for name, result in found.items():
             yield dg.AssetCheckResult(asset_key=key, check_name=name, **result)
 
@@ -84,6 +84,10 @@ def _checks(plan: "Plan", item: "ObjectPlan", by: Judge, *, blocking: bool = Fal
 
 def _phase(context: dg.AssetCheckExecutionContext) -> str | None:
     return context.partition_key if context.has_partition_key else None
+
+
+def _wanted(context: dg.AssetCheckExecutionContext) -> list[str]:
+    return [name for name in context.run.tags.get(keys.PHASES_TAG, "").split(",") if name]
 
 
 def _in_run(
@@ -112,11 +116,13 @@ def _in_run(
 
 
 def _alone(
-    workbench: Workbench, options: RunOptions, plan: "Plan", item: "ObjectPlan", by: Judge
+    workbench: Workbench, options: RunOptions, plan: "Plan", item: "ObjectPlan", by: Judge, wanted: list[str]
 ) -> dict[str, dict[str, Any]]:
-    """Judge every phase that has run; none at all is a warning, since nothing was proved."""
+    """Judge every phase that has run (or those wanted); none at all is a warning, since nothing was proved."""
     made: dict[str, Mapping[str, Verdict]] = {}
     for phase in _phases(plan, item):
+        if wanted and phase not in wanted:
+            continue
         job: SyncJob = workbench.job(plan.template, phase, options)
         made[phase] = {verdict.name: verdict for verdict in judge(job, item.object, by)} if has_run(job) else {}
     results = {}

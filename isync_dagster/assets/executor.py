@@ -38,6 +38,7 @@ from dagster._core.execution.tags import get_tag_concurrency_limits_config
 from dagster._core.executor.base import Executor
 
 from isync_dagster.assets.cancellation import Token
+from isync_dagster.assets.worker import WORKER_TAG, signature
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -152,6 +153,7 @@ class ThreadedExecutor(Executor):
     def _iterate(self, job_context: PlanExecutionContext, execution_plan: ExecutionPlan) -> Iterator[DagsterEvent]:
         instance, run = job_context.instance, job_context.dagster_run
         cancel = Token(run.run_id)
+        instance.add_run_tags(run.run_id, {WORKER_TAG: signature()})
         threads = _Threads()
         try:
             with (

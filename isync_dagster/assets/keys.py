@@ -13,6 +13,8 @@ PREFLIGHT, REPORT, SNAPSHOT = "preflight", "report", "snapshot"
 OWNER = "team:migration"
 
 TEMPLATE_TAG, STAGE_TAG, SIZE_TAG, PHASE_TAG = "isync/template", "stage", "isync/size", "isync/phase"
+PHASES_TAG = "isync/phases"
+"""Run tag of the validate job: judge only these phases (with commas between them)."""
 
 
 def slug(name: str) -> str:

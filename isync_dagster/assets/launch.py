@@ -6,7 +6,7 @@ that the UI shows it, links it and can run it again like one that was started th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,14 +61,15 @@ def run_job(
     config: Mapping[str, Any] | None = None,
     tags: Mapping[str, str] | None = None,
     parent_run_id: str | None = None,
+    on_event: Callable[[dg.DagsterEvent], None] = lambda _: None,
     module: str = MODULE,
 ) -> dg.DagsterRun:
-    """Run a job of the code location in this process, and give its finished Dagster run back.
+    """Run a job of the code location in this process, and give the finished run back; `on_event` sees each event.
 
     Must be called in the main thread, so that an interrupt reaches the run's executor.
     """
     from dagster._core.definitions.reconstruct import ReconstructableRepository
-    from dagster._core.execution.api import execute_run
+    from dagster._core.execution.api import execute_run_iterator
 
     repository = ReconstructableRepository.for_module(module, "defs", working_directory=str(Path.cwd()))
     job = repository.get_reconstructable_job(job_name)
@@ -85,7 +86,8 @@ def run_job(
         remote_job_origin=_origin(job_name, module),
         job_code_origin=job.get_python_origin(),
     )
-    execute_run(job, run, instance)
+    for event in execute_run_iterator(job, run, instance):
+        on_event(event)
     finished = instance.get_run_by_id(run.run_id)
     if finished is None:
         raise ConfigError(f"The Dagster run {run.run_id} vanished while it ran: was DAGSTER_HOME removed?")
@@ -99,6 +101,7 @@ def run_phase(
     *,
     config: Mapping[str, Any] | None = None,
     parent_run_id: str | None = None,
+    on_event: Callable[[dg.DagsterEvent], None] = lambda _: None,
     module: str = MODULE,
 ) -> dg.DagsterRun:
     """Run the `migrate` job of a template for one phase."""
@@ -109,6 +112,7 @@ def run_phase(
         config=config,
         tags={keys.TEMPLATE_TAG: template, keys.PHASE_TAG: phase},
         parent_run_id=parent_run_id,
+        on_event=on_event,
         module=module,
     )
 

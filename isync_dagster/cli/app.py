@@ -1,0 +1,227 @@
+"""The command line: `isync orgs|template|plan|migrate|validate|runs|errors|demo|ui|local-org`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from isync_dagster.cli.console import EXIT_CODES, Exit, errors_end_the_command, exit_code_of, make_console, stop
+from isync_dagster.errors import IsyncError
+
+HELP = {"help_option_names": ["-h", "--help"]}
+
+
+class ListFirst(TyperGroup):
+    """A group whose first command is meant where none is named: `isync runs demo` is `isync runs list demo`."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args and not args[0].startswith("-") and args[0] not in self.commands:
+            args = ["list", *args]
+        return super().resolve_command(ctx, args)
+
+
+app = typer.Typer(
+    name="isync",
+    help="Migrate and sync records between Salesforce orgs, as Dagster assets.",
+    epilog=EXIT_CODES,
+    no_args_is_help=True,
+    context_settings=HELP,
+    pretty_exceptions_show_locals=False,
+    rich_markup_mode="rich",
+)
+orgs = typer.Typer(help="The orgs of orgs.yaml.", no_args_is_help=True)
+template_app = typer.Typer(help="The templates.", no_args_is_help=True)
+runs_app = typer.Typer(
+    help="The numbered runs of a template: `isync runs TEMPLATE`.", cls=ListFirst, no_args_is_help=True
+)
+app.add_typer(orgs, name="orgs")
+app.add_typer(template_app, name="template")
+app.add_typer(runs_app, name="runs")
+
+Template = Annotated[str, typer.Argument(help="Name of a template: the file's name without .yaml.")]
+Phases = Annotated[
+    list[str] | None, typer.Option("--phase", "-p", help="A phase of the template; may be given more than once.")
+]
+Production = Annotated[
+    str, typer.Option(help="To write to a production org: its 18-character org id, typed by you.", metavar="ORG_ID")
+]
+
+
+@orgs.command("check")
+def orgs_check(alias: Annotated[str | None, typer.Argument(help="Only this org.")] = None) -> None:
+    """Log in to the orgs and say what was found: id, kind, version, allowance, and whether it may be written to."""
+    from isync_dagster.cli import orgs as commands
+
+    console = make_console()
+    with errors_end_the_command(console):
+        code = commands.check(console, alias)
+    raise typer.Exit(int(code))
+
+
+@orgs.command("snapshot")
+def orgs_snapshot(
+    alias: Annotated[str, typer.Argument(help="The org, as orgs.yaml calls it.")],
+    objects: Annotated[str, typer.Option(help="API names with commas between them.")] = "",
+    template: Annotated[str, typer.Option(help="All that this template needs of the org.")] = "",
+) -> None:
+    """Describe objects of an org and keep them beside the templates; without options, all that templates need."""
+    from isync_dagster.cli import orgs as commands
+
+    console = make_console()
+    with errors_end_the_command(console):
+        commands.snapshot(console, alias, [name.strip() for name in objects.split(",") if name.strip()], template)
+
+
+@template_app.command("schema")
+def template_schema(
+    to: Annotated[Path | None, typer.Option(help="Write it to this file instead of printing it.")] = None,
+) -> None:
+    """The JSON schema of a template, for editors."""
+    from isync_dagster.cli import templates as commands
+
+    console = make_console()
+    with errors_end_the_command(console):
+        commands.schema(console, to)
+
+
+@template_app.command("check")
+def template_check(name: Annotated[str | None, typer.Argument(help="Only this template.")] = None) -> None:
+    """Read and plan the templates with the describe snapshots; nothing is asked of an org."""
+    from isync_dagster.cli import templates as commands
+
+    console = make_console()
+    with errors_end_the_command(console):
+        commands.check(console, name)
+
+
+@app.command()
+def plan(template: Template) -> None:
+    """Show how a template will run: order, levels, deferred lookups, fields left out and why, warnings."""
+    from isync_dagster.cli import templates as commands
+
+    console = make_console()
+    with errors_end_the_command(console):
+        commands.plan(console, template)
+
+
+@app.command(epilog=EXIT_CODES)
+def migrate(template: Template, phase: Phases = None, confirm_production: Production = "") -> None:
+    """Migrate a template, phase after phase, as runs that the UI shows too."""
+    from isync_dagster.cli import migrate as commands
+
+    console = make_console()
+    with errors_end_the_command(console):
+        code = commands.migrate(console, template, phase or [], confirm_production)
+    raise typer.Exit(int(code))
+
+
+@app.command(epilog=EXIT_CODES)
+def validate(template: Template, phase: Phases = None) -> None:
+    """Judge what was migrated, with the target read again; writes to no org."""
+    from isync_dagster.cli import migrate as commands
+
+    console = make_console()
+    with errors_end_the_command(console):
+        code = commands.validate(console, template, phase or [])
+    raise typer.Exit(int(code))
+
+
+@runs_app.command("list")
+def runs_list(template: Template, phase: Phases = None) -> None:
+    """The runs of a template: number, state, when, how many rows."""
+    from isync_dagster.cli import runs as commands
+
+    console = make_console()
+    with errors_end_the_command(console):
+        commands.show(console, template, phase or [])
+
+
+@runs_app.command("abandon")
+def runs_abandon(
+    template: Template,
+    phase: Annotated[str, typer.Option("--phase", "-p", help="The phase whose open run is given up.")],
+    why: Annotated[str, typer.Option(help="Kept with the run.")] = "given up on the command line",
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Give up the open run of a phase: what it loaded stays in the target and in the id map."""
+    from isync_dagster.cli import runs as commands
+
+    console = make_console()
+    with errors_end_the_command(console):
+        commands.abandon(console, template, phase, why, yes)
+
+
+@app.command()
+def errors(
+    template: Template,
+    phase: Phases = None,
+    top: Annotated[int, typer.Option(help="At most so many groups an object.")] = 20,
+) -> None:
+    """The refused rows of the newest run, grouped, with what to do about each group."""
+    from isync_dagster.cli import runs as commands
+
+    console = make_console()
+    with errors_end_the_command(console):
+        commands.errors(console, template, phase or [], top)
+
+
+@app.command(epilog=EXIT_CODES)
+def demo(
+    rows: Annotated[
+        int, typer.Option(min=100, help="Rows of the source org, roughly; used when the orgs are made.")
+    ] = 20_000,
+    folder: Annotated[Path, typer.Option(help="Where the two local orgs live.")] = Path(".isync/demo"),
+) -> None:
+    """Make two local orgs, migrate the demo template between them, and show what became of every record."""
+    from isync_dagster.cli import demo as commands
+
+    console = make_console()
+    with errors_end_the_command(console):
+        code = commands.demo(console, rows, folder)
+    raise typer.Exit(int(code))
+
+
+@app.command()
+def ui(
+    demo: Annotated[bool, typer.Option("--demo", help="With the two orgs of the demo running.")] = False,
+    rows: Annotated[int, typer.Option(min=100, help="With --demo: rows of the source org where it is made.")] = 20_000,
+    folder: Annotated[Path, typer.Option(help="With --demo: where the local orgs live.")] = Path(".isync/demo"),
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 3000,
+) -> None:
+    """The Dagster UI with its daemon (queue, backfills), until Ctrl-C."""
+    from isync_dagster.cli import ui as commands
+
+    console = make_console()
+    with errors_end_the_command(console):
+        code = commands.ui(console, host, port, folder if demo else None, rows)
+    raise typer.Exit(int(code))
+
+
+@app.command(
+    "local-org", context_settings={"ignore_unknown_options": True, "allow_extra_args": True}, add_help_option=False
+)
+def local_org(context: typer.Context) -> None:
+    """A Salesforce org on this machine: make one, fill it, serve it."""
+    import runpy
+    import sys
+
+    sys.argv = ["isync local-org", *context.args]
+    runpy.run_module("isync_dagster.local_org", run_name="__main__", alter_sys=False)
+
+
+def main() -> None:
+    """The console script."""
+    try:
+        app()
+    except IsyncError as error:  # raised before a command had its console
+        stop(make_console(), str(error), exit_code_of(error))
+    except KeyboardInterrupt:
+        raise SystemExit(int(Exit.FAILED)) from None
+
+
+if __name__ == "__main__":
+    main()

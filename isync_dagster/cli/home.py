@@ -1,0 +1,58 @@
+"""DAGSTER_HOME: made once, before anything runs at the same time, and cleaned of what dead processes left."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.resources import files
+from pathlib import Path
+
+import dagster as dg
+
+from isync_dagster.assets.worker import reap
+
+DEFAULT = Path(".isync/dagster")
+
+
+def set_environment() -> Path:
+    """Point this process and its children to the Dagster home (`DAGSTER_HOME`, default `.isync/dagster`)."""
+    home = Path(os.environ.get("DAGSTER_HOME") or DEFAULT).expanduser().absolute()
+    os.environ["DAGSTER_HOME"] = str(home)
+    os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "1")
+    return home
+
+
+def prepare() -> Path:
+    """Make the home where it is not there yet: the shipped dagster.yaml and initialised databases.
+
+    Two processes that start on a fresh home at the same time would corrupt its databases for good, so the first one
+    initialises them behind a lock; the next ones find them done.
+    """
+    home = set_environment()
+    home.mkdir(parents=True, exist_ok=True)
+    done = home / f".initialised-{dg.__version__}"
+    if done.exists():
+        return home
+    with (home / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not done.exists():
+            settings = home / "dagster.yaml"
+            if not settings.exists():
+                settings.write_text(files("isync_dagster.assets").joinpath("dagster.yaml").read_text())
+            with dg.DagsterInstance.get() as instance:
+                instance.get_runs(limit=1)
+                instance.event_log_storage.get_concurrency_keys()
+                instance.all_instigator_state()
+            done.touch()
+    return home
+
+
+@contextmanager
+def dagster_instance() -> Iterator[dg.DagsterInstance]:
+    """The Dagster instance of the home, after reaping the runs whose process is gone."""
+    prepare()
+    with dg.DagsterInstance.get() as instance:
+        reap(instance)
+        yield instance
