@@ -124,7 +124,7 @@ def refusal(fault: Fault, *, where: str, repeatable: bool, allowance: tuple[int,
         return TransientError(message, **detail)
     advice = classify(fault.code)
     hint = f". {advice.text}" if fault.code and advice.kind is not Kind.UNKNOWN else ""
-    return RequestError(message + hint, **detail)
+    return RequestError((message.rstrip(". ") if hint else message) + hint, **detail)
 
 
 def no_answer(error: requests.RequestException, *, where: str, repeatable: bool) -> IsyncError:

@@ -109,7 +109,7 @@ class Login:
             raise
         given = self._credentials.instance_url
         url = checked_url(given or url, f"org '{self._alias}': instance_url")
-        self._pool.allow_http(url)
+        self._pool.know(url)
         return Grant(token, url, number)
 
     def _once(self) -> tuple[str, str]:

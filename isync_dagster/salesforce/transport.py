@@ -40,7 +40,7 @@ class LoopbackAdapter(HTTPAdapter):
 class WireSession(requests.Session):
     """A session with the org's certificates and a time limit on every call, simple-salesforce's included."""
 
-    def __init__(self, ca_file: Path | None, tuning: Tuning, http_urls: frozenset[str]) -> None:
+    def __init__(self, ca_file: Path | None, tuning: Tuning, local_urls: frozenset[str]) -> None:
         super().__init__()
         self.used = 0.0
         self._verify: bool | str = True if ca_file is None else str(ca_file)
@@ -48,11 +48,11 @@ class WireSession(requests.Session):
         self.headers.update({"User-Agent": USER_AGENT, "Accept-Encoding": "gzip"})
         # Cookies would tie calls to the server of the first one, and carry its session beside the token.
         self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-        for url in http_urls:
-            parts = urlsplit(url)
+        for url in local_urls:
             # A proxy, a .netrc or a certificate bundle of the environment is not meant for this machine.
             self.trust_env = False
-            self.mount(f"https://{parts.netloc}/", LoopbackAdapter())
+            if url.startswith("http://"):
+                self.mount(f"https://{urlsplit(url).netloc}/", LoopbackAdapter())
 
     def request(self, method: str | bytes, url: str | bytes, *args: Any, **kwargs: Any) -> requests.Response:
         """`requests.Session.request` with our certificates and time limits; redirects are left to the caller."""
@@ -72,29 +72,30 @@ class SessionPool:
     def __init__(self, ca_file: Path | None, tuning: Tuning, urls: tuple[str | None, ...]) -> None:
         self._ca_file = ca_file
         self._tuning = tuning
-        self._http: frozenset[str] = frozenset()
+        self._local: frozenset[str] = frozenset()
         self._idle: list[WireSession] = []
         self._lock = threading.Lock()
         self._closed = False
         for url in urls:
-            self.allow_http(url)
+            self.know(url)
 
-    def allow_http(self, url: str | None) -> None:
-        """Let a loopback http URL be reached by the https name of it."""
-        if url is None or not url.startswith("http://") or not is_loopback(urlsplit(url).hostname or ""):
+    def know(self, url: str | None) -> None:
+        """Take note of a URL of the org: one on this machine is reached directly, and by http where it says so."""
+        if url is None or not is_loopback(urlsplit(url).hostname or ""):
             return
         with self._lock:
-            if url not in self._http:
-                self._http |= {url}
+            stale: list[WireSession] = []
+            if url not in self._local:
+                self._local |= {url}
                 stale, self._idle = self._idle, []
-                for session in stale:
-                    session.close()
+        for session in stale:
+            session.close()
 
     @contextmanager
     def lend(self, *, fresh: bool = False) -> Iterator[WireSession]:
         """A session for the time of one call; `fresh` drops connections that the server may have closed."""
         with self._lock:
-            session = self._idle.pop() if self._idle else WireSession(self._ca_file, self._tuning, self._http)
+            session = self._idle.pop() if self._idle else WireSession(self._ca_file, self._tuning, self._local)
         if fresh and time.monotonic() - session.used > self._tuning.idle_connection:
             session.close()
         try:
