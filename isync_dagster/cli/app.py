@@ -206,11 +206,9 @@ def ui(
 )
 def local_org(context: typer.Context) -> None:
     """A Salesforce org on this machine: make one, fill it, serve it."""
-    import runpy
-    import sys
+    from isync_dagster.local_org.__main__ import main as serve
 
-    sys.argv = ["isync local-org", *context.args]
-    runpy.run_module("isync_dagster.local_org", run_name="__main__", alter_sys=False)
+    raise typer.Exit(serve(context.args))
 
 
 def main() -> None:

@@ -32,6 +32,9 @@ class Exit(IntEnum):
     """An org cannot be reached or does not accept the credentials."""
 
 
+PIPE_WIDTH = 200
+"""Width of tables that go to a file or a pipe."""
+
 EXIT_CODES = (
     "Exit status: 0 all good; 1 a step failed or the run was stopped; 2 the configuration must change; 3 more rows "
     "were refused or blocked than the template allows; 4 a check of the target did not hold; 5 an org cannot be "
@@ -46,7 +49,10 @@ def make_console() -> Console:
     except (OSError, ValueError):
         real = False
     # The copy of the descriptor stays open until the process ends.
-    return Console(file=os.fdopen(os.dup(1), "w") if real else sys.stdout, highlight=False)
+    console = Console(file=os.fdopen(os.dup(1), "w") if real else sys.stdout, highlight=False)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = PIPE_WIDTH
+    return console
 
 
 @contextmanager

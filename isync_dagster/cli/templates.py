@@ -55,10 +55,11 @@ def plan(console: Console, template: str) -> None:
         after = f", after {', '.join(phase.after)}" if phase.after else ""
         console.print(f"phase [bold]{escape(phase.name)}[/]: {', '.join(phase.objects)}{after}", soft_wrap=True)
     for item in found.objects:
+        reasons: dict[str, list[str]] = {}
         for dropped in item.dropped:
-            console.print(
-                f"[dim]not migrated[/] {item.object}.{dropped.field}: {escape(dropped.reason)}", soft_wrap=True
-            )
+            reasons.setdefault(dropped.reason, []).append(dropped.field)
+        for reason, fields in reasons.items():
+            console.print(f"[dim]not migrated[/] {item.object}: {', '.join(fields)} ({escape(reason)})", soft_wrap=True)
     for warning in found.warnings:
         console.print(f"[yellow]warning[/] {escape(warning)}", soft_wrap=True)
 
