@@ -10,7 +10,6 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
 from contextvars import copy_context
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -19,80 +18,13 @@ from isync_dagster.errors import JobError, RequestError, TransientError
 from isync_dagster.salesforce.download import Download, download_csv
 from isync_dagster.salesforce.org import Org
 from isync_dagster.salesforce.polling import WaitCancelled, never, poll
+from isync_dagster.salesforce.query_job import PageFile, PageRef, QueryJob
 
-_FINISHED = frozenset({"JobComplete", "Failed", "Aborted"})
+__all__ = ["BulkQuery", "PageFile", "PageRef", "QueryJob"]
+
 _FIRST_WITH_PAGES = 58.0
 # What an org answers that has no resultPages, whatever its version says.
 _NO_PAGES = frozenset({400, 404, 405, 501})
-
-
-@dataclass(frozen=True)
-class QueryJob:
-    """A query job as the org describes it; `processed` is known once it is complete."""
-
-    id: str
-    state: str
-    object: str = ""
-    operation: str = "query"
-    api_version: str = ""
-    processed: int | None = None
-    retries: int = 0
-    error_message: str | None = None
-    pk_chunking: bool | None = None
-
-    @property
-    def finished(self) -> bool:
-        """True in a state that does not change any more."""
-        return self.state in _FINISHED
-
-    @classmethod
-    def from_json(cls, answer: Mapping[str, Any]) -> QueryJob:
-        """Read a job info."""
-        processed = answer.get("numberRecordsProcessed")
-        version = answer.get("apiVersion")
-        return cls(
-            id=str(answer["id"]),
-            state=str(answer.get("state") or ""),
-            object=str(answer.get("object") or ""),
-            operation=str(answer.get("operation") or "query"),
-            api_version=f"{float(version):.1f}" if version else "",
-            processed=None if processed is None else int(processed),
-            retries=int(answer.get("retries") or 0),
-            error_message=answer.get("errorMessage") or None,
-            pk_chunking=answer.get("isPkChunkingSupported"),
-        )
-
-
-@dataclass(frozen=True)
-class PageRef:
-    """A page of a result: its place and locator (None: the first one). `chained`: the next one is known after it."""
-
-    index: int
-    locator: str | None
-    chained: bool = False
-    path: str | None = None
-
-
-@dataclass(frozen=True)
-class PageFile:
-    """A page on disk, header row first: proved whole. `next_locator` is None on the last one of a chain."""
-
-    index: int
-    locator: str | None
-    rows: int
-    path: Path
-    next_locator: str | None
-    bytes: int
-    chained: bool = False
-
-    def to_json(self) -> dict[str, Any]:
-        """The page for a cursor file."""
-        return {**asdict(self), "path": str(self.path)}
-
-    @classmethod
-    def from_json(cls, item: Mapping[str, Any]) -> PageFile:
-        """A page read back from a cursor file."""
-        return cls(**{**item, "path": Path(item["path"])})
 
 
 class BulkQuery:

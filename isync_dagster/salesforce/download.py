@@ -14,8 +14,8 @@ from typing import IO
 import requests
 
 from isync_dagster.errors import TransientError
+from isync_dagster.salesforce.calls import Call, OrgCalls
 from isync_dagster.salesforce.meter import active_meters
-from isync_dagster.salesforce.org import Call, Org
 
 _CHUNK = 1 << 20
 
@@ -75,7 +75,7 @@ class RecordCounter:
 
 
 def download_csv(
-    org: Org, path: str, to: Path, *, params: Mapping[str, str] | None = None, expected: int | None = None
+    org: OrgCalls, path: str, to: Path, *, params: Mapping[str, str] | None = None, expected: int | None = None
 ) -> Download:
     """Fetch a CSV resource into `to`, whole or not at all; again from its start while that may help.
 
@@ -86,7 +86,7 @@ def download_csv(
     return org.tuning.repeat(lambda: _attempt(org, call, to, expected))
 
 
-def _attempt(org: Org, call: Call, to: Path, expected: int | None) -> Download:
+def _attempt(org: OrgCalls, call: Call, to: Path, expected: int | None) -> Download:
     found: list[Download] = []
     part = to.with_name(to.name + ".part")
 

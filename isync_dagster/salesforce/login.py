@@ -26,9 +26,10 @@ from simple_salesforce.util import getUniqueElementValueFromXmlString
 
 from isync_dagster.errors import AuthenticationError, IsyncError, OrgsError, TransientError
 from isync_dagster.salesforce.faults import no_answer
-from isync_dagster.salesforce.orgs import Credentials, checked_url, is_loopback
+from isync_dagster.salesforce.orgs import Credentials
 from isync_dagster.salesforce.transport import SessionPool
 from isync_dagster.salesforce.tuning import Tuning
+from isync_dagster.salesforce.urls import checked_url, is_loopback
 
 # SOAP login() is gone from 65.0 on.
 SOAP_VERSION = "64.0"

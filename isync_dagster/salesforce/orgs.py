@@ -8,19 +8,18 @@ is loaded holds the text of the file only, so its repr, its pickle and its JSON 
 from __future__ import annotations
 
 import difflib
-import ipaddress
 import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NoReturn
-from urllib.parse import urlsplit
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator
 
 from isync_dagster.errors import OrgsError
+from isync_dagster.salesforce.urls import checked_url
 
 LOGIN_URL = "https://login.salesforce.com"
 
@@ -262,34 +261,6 @@ def load_orgs(path: Path | str, env: Mapping[str, str] | None = None) -> dict[st
                 found[str(alias)] = config.bound(file.parent, env)
     problems.raise_any()
     return found
-
-
-def checked_url(url: str, what: str) -> str:
-    """The URL without path, checked: https, or http to this machine only; OrgsError says `what` is wrong."""
-    text = url.strip()
-    parts = urlsplit(text if "://" in text else f"https://{text}")
-    try:
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        host, port = None, None
-    if not host or parts.username or parts.password or parts.query or parts.scheme not in ("http", "https"):
-        raise OrgsError(f"{what} is not a URL of a Salesforce org; write it like https://acme.my.salesforce.com")
-    if parts.scheme == "http" and not is_loopback(host):
-        raise OrgsError(
-            f"{what} is {parts.scheme}://{host}: credentials travel by https only (http: this machine only)"
-        )
-    shown = f"[{host}]" if ":" in host else host
-    return f"{parts.scheme}://{shown}" + (f":{port}" if port else "")
-
-
-def is_loopback(host: str) -> bool:
-    """True where the host is this machine by its very name: localhost, 127.0.0.0/8 or ::1."""
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 class _Problems:

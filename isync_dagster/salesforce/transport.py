@@ -18,8 +18,8 @@ from urllib.parse import urlsplit
 import requests
 from requests.adapters import HTTPAdapter
 
-from isync_dagster.salesforce.orgs import is_loopback
 from isync_dagster.salesforce.tuning import Tuning
+from isync_dagster.salesforce.urls import is_loopback
 
 USER_AGENT = "isync_dagster"
 

@@ -7,7 +7,8 @@ import pytest
 
 from isync_dagster.errors import OrgsError
 from isync_dagster.salesforce.org import Org
-from isync_dagster.salesforce.orgs import OrgConfig, OrgsFile, checked_url, load_orgs
+from isync_dagster.salesforce.orgs import OrgConfig, OrgsFile, load_orgs
+from isync_dagster.salesforce.urls import checked_url
 
 SHIPPED = Path(__file__).parents[2] / "templates" / "orgs.yaml"
 SECRET = "s3cr3t-Value!"
