@@ -21,7 +21,7 @@ from isync_dagster.schema.types import dtype
 CLEARED = "#N/A"
 """What Bulk CSV reads as 'set to null', so that no value of that text can travel by it."""
 
-OWN = ("_row", "_source_id", "_target_id")
+_NOTHING = pl.lit([], dtype=pl.List(pl.String))
 
 
 def inserted_fields(plan: ObjectPlan) -> dict[str, Field]:
@@ -37,9 +37,9 @@ def inserted_fields(plan: ObjectPlan) -> dict[str, Field]:
 def insert_payload(frame: pl.LazyFrame, plan: ObjectPlan) -> pl.LazyFrame:
     """The rows of a decided and ordered frame that are to be inserted.
 
-    Columns: `_row` UInt32, `_source_id`, `_target_id` (null), `_literal` Boolean (a value is the text `#N/A`: the row
-    goes by collections), then the fields of `inserted_fields(plan)` as wire strings. Staged fields hold their initial
-    value.
+    Columns: `_row` UInt32, `_source_id`, `_target_id` (null), `_collections` Boolean (a value is the text `#N/A`, which
+    only the collections API can carry), `_clear` List(String) (empty), then the fields of `inserted_fields(plan)` as
+    wire strings. Staged fields hold their initial value.
     """
     initial = {item.target: item.initial for item in plan.staged}
     cells: dict[str, pl.Expr] = {}
@@ -50,7 +50,8 @@ def insert_payload(frame: pl.LazyFrame, plan: ObjectPlan) -> pl.LazyFrame:
         "_row",
         "_source_id",
         pl.lit(None, dtype=pl.String).alias("_target_id"),
-        _any(cell.eq_missing(pl.lit(CLEARED)) for cell in cells.values()).alias("_literal"),
+        _any(cell.eq_missing(pl.lit(CLEARED)) for cell in cells.values()).alias("_collections"),
+        _NOTHING.alias("_clear"),
         **cells,
     )
 
@@ -58,8 +59,9 @@ def insert_payload(frame: pl.LazyFrame, plan: ObjectPlan) -> pl.LazyFrame:
 def update_payload(frame: pl.LazyFrame, plan: ObjectPlan) -> pl.LazyFrame:
     """The rows of a decided and ordered frame that are to be updated: their Id and the cells that change.
 
-    Columns: `_row` UInt32, `_source_id`, `_target_id`, `_literal` Boolean, `_clear` List(String) (the fields to set to
-    null, for ways that can say so), `Id`, then the fields that an update may send: `#N/A` clears, null leaves alone.
+    Columns: `_row` UInt32, `_source_id`, `_target_id`, `_collections` Boolean, `_clear` List(String) (the fields to set
+    to null, for the way that tells them from the text), `Id`, then the fields that an update may send: `#N/A` clears,
+    null leaves alone.
     """
     rows = frame.filter(pl.col("_decision") == decision("update"))
     values = {name: sent_text(field) for name, field in updated_fields(plan).items()}
@@ -75,7 +77,7 @@ def changes(rows: pl.LazyFrame, values: Mapping[str, pl.Expr]) -> pl.LazyFrame:
         "_row",
         "_source_id",
         "_target_id",
-        _any(changed[name] & value.eq_missing(pl.lit(CLEARED)) for name, value in values.items()).alias("_literal"),
+        _any(changed[name] & value.eq_missing(pl.lit(CLEARED)) for name, value in values.items()).alias("_collections"),
         (pl.concat_list(cleared).list.drop_nulls() if cleared else pl.lit([], dtype=pl.List(pl.String))).alias(
             "_clear"
         ),
@@ -88,6 +90,14 @@ def sent_text(field: Field, column: str | None = None) -> pl.Expr:
     """A typed column of `field` as the text that is sent."""
     value = pl.col(column or field.name)
     return one_line_end(value) if dtype(field) == pl.String else write(value, dtype(field))
+
+
+def payload_bytes(payload: pl.LazyFrame) -> pl.Expr:
+    """The size of each row of a payload as a line of CSV, in bytes, every value quoted (never less than is sent)."""
+    cells = [pl.col(name) for name in payload.collect_schema().names() if not name.startswith("_")]
+    return pl.sum_horizontal(
+        cell.str.len_bytes().fill_null(0) + cell.str.count_matches('"', literal=True).fill_null(0) + 3 for cell in cells
+    )
 
 
 def row_hash(frame: pl.LazyFrame, columns: Sequence[str]) -> pl.LazyFrame:
