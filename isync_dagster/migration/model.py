@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -102,6 +103,8 @@ class SyncJob:
     cancelled: Callable[[], bool] = _never
     """Looked at between calls: true asks the verb to stop cleanly."""
     progress: Callable[[Progress], None] = _silent
+    templates_folder: Path = Path("templates")
+    """Where the template lies: map files are named relative to it."""
     opened_by: str = "isync"
     """Who opened the run, as people would recognise it (a Dagster run id, a user)."""
 

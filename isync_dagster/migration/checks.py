@@ -1,0 +1,226 @@
+"""What proves a migration: both laws from the store, counts and lookups from a re-read of the target."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import polars as pl
+
+from isync_dagster.errors import ConfigError
+from isync_dagster.migration.extract import extracted
+from isync_dagster.migration.links import link_states, link_totals
+from isync_dagster.migration.load import errors_of
+from isync_dagster.migration.model import IN_TARGET, LinkState, State, SyncJob, Verdict
+from isync_dagster.migration.outcomes import counts_by
+from isync_dagster.migration.relink import is_planned
+from isync_dagster.migration.runs import latest_run
+from isync_dagster.migration.target import reread
+from isync_dagster.migration.threshold import allowed_rejects
+from isync_dagster.plan.model import Lookup, ObjectPlan
+from isync_dagster.store.runs import Run
+
+CHECKED_LINKS = (LinkState.LINKED, LinkState.DEFAULTED, LinkState.KEPT)
+
+
+def check_conservation(job: SyncJob, object: str) -> Verdict:
+    """Both laws: every record extracted has exactly one state, every lookup of it has one."""
+    run, plan = _judged(job, object)
+    if run is None:
+        return _no_run(job, object, "conservation")
+    ids = extracted(run, plan).select(source_id="Id")
+    rows = ids.select(pl.len()).collect().item()
+    latest = run.audit(object).latest()
+    states = counts_by(latest, "state")
+    without = ids.join(latest, on="source_id", how="anti").select("source_id").head(10).collect()
+    missing = rows - ids.join(latest, on="source_id", how="semi").select(pl.len()).collect().item()
+    strange = latest.join(ids, on="source_id", how="anti").select(pl.len()).collect().item()
+    links = link_totals(run, plan)
+    unaccounted = int(links.filter(pl.col("state").is_null())["rows"].sum()) if links.height else 0
+    complete = int(links["rows"].sum()) == rows * len(plan.lookups) if links.height else not plan.lookups or not rows
+    unknown = states.get(State.UNKNOWN, 0)
+    passed = not missing and not strange and not unaccounted and complete and not unknown
+    parts = ", ".join(f"{count:,} {state}" for state, count in states.items() if count)
+    text = f"{rows:,} extracted = {parts or 'nothing'}." if passed else (
+        f"{rows:,} extracted, {sum(states.values()):,} accounted ({parts}): {missing:,} without a state, {strange:,} not extracted, "
+        f"{unaccounted:,} lookups without a state, {unknown:,} unknown."
+    )
+    return _verdict(
+        job,
+        run,
+        object,
+        "conservation",
+        passed,
+        text,
+        numbers={"extracted": rows, **states, "without state": missing, "lookups without state": unaccounted},
+        table=without.to_dicts() or _link_table(links),
+    )
+
+
+def check_rejected_rows(job: SyncJob, object: str) -> Verdict:
+    """Failed and blocked rows stay within the template's threshold."""
+    run, plan = _judged(job, object)
+    if run is None:
+        return _no_run(job, object, "rejected_rows")
+    latest = run.audit(object).latest()
+    states = counts_by(latest, "state")
+    failed, blocked = states.get(State.FAILED, 0), states.get(State.BLOCKED, 0)
+    stuck = states.get(State.PENDING, 0)
+    allowed = allowed_rejects(job, run, plan)
+    passed = failed + blocked <= allowed and not stuck
+    text = f"{failed:,} rows refused, {blocked:,} blocked; {allowed:,} are allowed."
+    if stuck:
+        text += f" {stuck:,} rows are not sent yet."
+    return _verdict(
+        job,
+        run,
+        object,
+        "rejected_rows",
+        passed,
+        text,
+        numbers={"failed": failed, "blocked": blocked, "pending": stuck, "allowed": allowed},
+        table=[dict(row) for row in errors_of(latest)],
+    )
+
+
+def check_target(job: SyncJob, object: str) -> tuple[Verdict, Verdict]:
+    """Record count and relationships of the load, by one re-read of the target."""
+    run, plan = _judged(job, object)
+    if run is None:
+        return _no_run(job, object, "record_count"), _no_run(job, object, "relationships")
+    lookups = [lookup for lookup in plan.lookups if not lookup.deferred]
+    rows = reread(job, run, plan, [lookup.target.name for lookup in lookups], "verify")
+    return _record_count(job, run, plan, rows), _relationships(job, run, plan, rows, lookups, "relationships")
+
+
+def check_relinked(job: SyncJob, object: str) -> Verdict:
+    """Every deferred lookup, by a re-read of the target."""
+    run, plan = _judged(job, object)
+    if run is None:
+        return _no_run(job, object, "relinked")
+    if not is_planned(run, object):
+        return _verdict(job, run, object, "relinked", False, "The second pass has not run yet; materialize relink.")
+    rows = reread(job, run, plan, [lookup.target.name for lookup in plan.deferred], "verify-relink")
+    return _relationships(job, run, plan, rows, plan.deferred, "relinked")
+
+
+# ── how ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _judged(job: SyncJob, object: str) -> tuple[Run | None, ObjectPlan]:
+    plan = job.object(object)
+    run = latest_run(job)
+    if run is not None and not run.audit(object).parts():
+        raise ConfigError(f"{object} is not loaded in run {run.number} of phase {job.phase!r} yet: nothing to check.")
+    return run, plan
+
+
+def _record_count(job: SyncJob, run: Run, plan: ObjectPlan, there: pl.LazyFrame) -> Verdict:
+    latest = run.audit(plan.object).latest()
+    claimed = latest.filter(pl.col("state").is_in(IN_TARGET) | pl.col("target_id").is_not_null())
+    claimed = claimed.select("source_id", "target_id", "state")
+    scope = extracted(run, plan).select(pl.len()).collect().item()
+    lost = claimed.join(there, left_on="target_id", right_on="Id", how="anti")
+    missing = lost.select(pl.len()).collect().item()
+    mapped = claimed.select(pl.len()).collect().item()
+    distinct = claimed.select(pl.col("target_id").n_unique()).collect().item()
+    in_target = there.select(pl.len()).collect().item()
+    passed = not missing and distinct == mapped
+    text = f"{mapped - missing:,} of {scope:,} source rows in scope are found in the target; {in_target:,} records are there in all."
+    if missing:
+        text += f" {missing:,} that this run mapped are gone."
+    if distinct != mapped:
+        text += f" {mapped - distinct:,} source rows share a target record."
+    return _verdict(
+        job,
+        run,
+        plan.object,
+        "record_count",
+        passed,
+        text,
+        numbers={"source": scope, "mapped": mapped, "found": mapped - missing, "missing": missing, "target": in_target},
+        table=lost.head(10).collect().to_dicts(),
+    )
+
+
+def _relationships(
+    job: SyncJob, run: Run, plan: ObjectPlan, there: pl.LazyFrame, lookups: Sequence[Lookup], name: str
+) -> Verdict:
+    """Compare every lookup that is linked with what the target holds now: a join over all rows, not a sample."""
+    verified = wrong = 0
+    numbers: dict[str, int] = {}
+    shown: list[dict[str, Any]] = []
+    samples: list[dict[str, Any]] = []
+    states = link_states(run, plan)
+    for lookup in lookups:
+        field = lookup.target.name
+        compared = _compared(states, there, plan, lookup)
+        right, bad = compared.select(pl.col("_right").sum(), (~pl.col("_right")).sum()).collect().row(0)
+        verified, wrong = verified + right, wrong + bad
+        numbers[f"{field} verified"] = right
+        limit = max(2, job.options.spot_checks // max(1, len(lookups)))
+        samples += _sample(compared.filter(pl.col("_right")).head(limit), field)
+        shown += _sample(compared.filter(~pl.col("_right")).head(10), field)
+    waiting = link_totals(run, plan).filter(
+        pl.col("field").is_in([lookup.target.name for lookup in lookups]) & (pl.col("state") == LinkState.PENDING)
+    )
+    pending = int(waiting["rows"].sum())
+    text = f"{verified:,} lookups point at the counterpart of their source parent"
+    text += f", {wrong:,} do not." if wrong else "."
+    if pending:
+        text += f" {pending:,} wait for a parent that is not in the target."
+    return _verdict(
+        job,
+        run,
+        plan.object,
+        name,
+        not wrong,
+        text,
+        numbers={"verified": verified, "wrong": wrong, "pending": pending, **numbers},
+        table=shown or samples[: job.options.spot_checks],
+    )
+
+
+def _compared(states: pl.LazyFrame, there: pl.LazyFrame, plan: ObjectPlan, lookup: Lookup) -> pl.LazyFrame:
+    """source, from (source parent), target, expected, found, `_right`: records whose lookup must hold a known value."""
+    field = lookup.target.name
+    written = pl.col("_state").is_in([State.INSERTED, State.UPDATED, State.IDENTICAL])
+    if not lookup.updateable:
+        # What an insert alone may set says nothing about a record that was in the target before.
+        written = pl.col("_state") == State.INSERTED
+    expected = states.filter(
+        written & pl.col(f"_link.{field}").is_in(CHECKED_LINKS) & pl.col(field).is_not_null()
+    ).select(
+        source="_source_id", parent=pl.col(f"_from.{field}"), target="_target_id", expected=pl.col(field)
+    )
+    joined = expected.join(there.select(target="Id", found=pl.col(field)), on="target", how="left", maintain_order="left")
+    return joined.with_columns(_right=pl.col("expected").eq_missing(pl.col("found")))
+
+
+def _sample(rows: pl.LazyFrame, field: str) -> list[dict[str, Any]]:
+    return [{"field": field, **{key: value for key, value in row.items() if key != "_right"}} for row in rows.collect().to_dicts()]
+
+
+def _link_table(links: pl.DataFrame) -> list[dict[str, Any]]:
+    if not links.height:
+        return []
+    return links.pivot(on="state", index="field", values="rows").fill_null(0).to_dicts()
+
+
+def _verdict(
+    job: SyncJob,
+    run: Run,
+    object: str,
+    name: str,
+    passed: bool,
+    text: str,
+    numbers: dict[str, int] | None = None,
+    table: Sequence[dict[str, Any]] = (),
+) -> Verdict:
+    verdict = Verdict(name, object, job.phase, run.number, passed, text, "error", numbers or {}, tuple(table))
+    run.write_verdict(object, name, verdict.to_json())
+    return verdict
+
+
+def _no_run(job: SyncJob, object: str, name: str) -> Verdict:
+    return Verdict(name, object, job.phase, 0, True, f"Phase {job.phase!r} has not run yet.", "warn")

@@ -1,0 +1,99 @@
+"""Finish: close a run whose every object is through, and write its summary and report."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import polars as pl
+
+from isync_dagster.errors import ConfigError
+from isync_dagster.migration.extract import extracted
+from isync_dagster.migration.links import link_totals
+from isync_dagster.migration.load import errors_of
+from isync_dagster.migration.model import ObjectSummary, State, Summary, SyncJob, Verdict
+from isync_dagster.migration.outcomes import counts_by
+from isync_dagster.migration.relink import is_loaded, is_planned
+from isync_dagster.migration.runs import current_run
+from isync_dagster.migration.writing import release_target
+from isync_dagster.plan.model import ObjectPlan
+from isync_dagster.report.render import write_report
+from isync_dagster.report.summary import summary_to_json
+from isync_dagster.store.runs import Run
+
+
+def finish(job: SyncJob) -> Summary:
+    """Close the run, give the lease back, write the report; the run stays open while an object is not through."""
+    run = current_run(job)
+    _refuse_unfinished(job, run)
+    summary = summarize(job, run)
+    summary = replace(summary, state="closed", closed_at=datetime.now(UTC).isoformat(timespec="seconds"))
+    summary = replace(summary, report_path=str(write_report(summary, run.report_folder)))
+    run.close(summary_to_json(summary), by=job.opened_by)
+    release_target(job, run)
+    return summary
+
+
+def summarize(job: SyncJob, run: Run) -> Summary:
+    """The run as it stands: counts, lookups, errors and the verdicts that checks have left in the store."""
+    verdicts = [Verdict.from_json(data) for data in run.verdicts()]
+    objects = tuple(_object(job, run, plan, verdicts) for plan in job.plan.objects_in(job.phase))
+    used, allowed = job.target.usage or (0, 0)
+    return Summary(
+        template=job.plan.template,
+        phase=job.phase,
+        run=run.number,
+        state=str(run.state),
+        source=job.plan.source_alias,
+        target=job.plan.target_alias,
+        source_org_id=job.plan.source_org_id,
+        target_org_id=job.plan.target_org_id,
+        t0=run.t0.isoformat(),
+        closed_at="",
+        objects=objects,
+        warnings=job.plan.warnings,
+        numbers={
+            "seconds": round((datetime.now(UTC) - run.opened_at).total_seconds(), 1),
+            "calls to the source": job.source.calls,
+            "calls to the target": job.target.calls,
+            "target allowance used": used,
+            "target allowance": allowed,
+        },
+    )
+
+
+def _object(job: SyncJob, run: Run, plan: ObjectPlan, verdicts: list[Verdict]) -> ObjectSummary:
+    latest = run.audit(plan.object).latest()
+    mine = tuple(verdict for verdict in verdicts if verdict.object == plan.object)
+    totals = link_totals(run, plan)
+    links = totals.group_by("state").agg(pl.col("rows").sum()).drop_nulls().sort("state") if totals.height else totals
+    return ObjectSummary(
+        object=plan.object,
+        target_object=plan.target_object,
+        level=plan.level,
+        extracted=extracted(run, plan).select(pl.len()).collect().item(),
+        states=counts_by(latest, "state"),
+        links={str(row["state"]): int(row["rows"]) for row in links.to_dicts()},
+        lookups_verified=sum(int(verdict.numbers.get("verified", 0)) for verdict in mine),
+        lookups_wrong=sum(int(verdict.numbers.get("wrong", 0)) for verdict in mine),
+        errors=errors_of(latest),
+        dropped_fields=tuple((dropped.field, dropped.reason) for dropped in plan.dropped),
+        verdicts=mine,
+    )
+
+
+def _refuse_unfinished(job: SyncJob, run: Run) -> None:
+    """Raise `ConfigError` that names every object with rows that are not through."""
+    open_objects = []
+    for plan in job.plan.objects_in(job.phase):
+        states = counts_by(run.audit(plan.object).latest(), "state")
+        if not is_loaded(run, plan.object) or (plan.has_relink and not is_planned(run, plan.object)):
+            open_objects.append(f"{plan.object} (not loaded and relinked completely)")
+        elif states.get(State.UNKNOWN):
+            open_objects.append(f"{plan.object} ({states[State.UNKNOWN]} rows with unknown outcome)")
+    if open_objects:
+        raise ConfigError(
+            f"Run {run.number} of {job.plan.template!r}, phase {job.phase!r}, cannot be closed: {', '.join(open_objects)}. "
+            "Materialize what is left; the run goes on where it stopped.",
+            run=run.number,
+        )

@@ -1,0 +1,98 @@
+"""The second law: where every lookup of every record ended."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from isync_dagster.migration.model import LinkState, State
+from isync_dagster.migration.relink import linked_rows
+from isync_dagster.migration.remap import remapped
+from isync_dagster.plan.model import Lookup, ObjectPlan
+from isync_dagster.store.runs import Run
+
+COUNTS = {"field": pl.String, "state": pl.String, "rows": pl.UInt32}
+
+
+def link_states(run: Run, plan: ObjectPlan) -> pl.LazyFrame:
+    """One row a record: `_source_id`, `_state` (record state), and per lookup F: F (target id or null, what the
+    target should hold), `_from.F`, `_link.F` (String) as it is now.
+
+    A lookup of a record that did not reach the target failed with it (or was dropped with it, or waits with it);
+    one of a record that was left as it is (`existing`) was kept. Deferred lookups are pending until relink.
+    """
+    names = [lookup.target.name for lookup in plan.lookups]
+    state = run.audit(plan.object).latest().select(_source_id="source_id", _state="state", _there="target_id")
+    rows = remapped(run, plan.object).select(
+        "_source_id",
+        *names,
+        *[pl.col(f"_from.{name}") for name in names],
+        *[pl.col(f"_link.{name}").cast(pl.String) for name in names],
+    )
+    rows = rows.join(state, on="_source_id", how="left", maintain_order="left")
+    late = linked_rows(run, plan.object)
+    for lookup in plan.lookups:
+        if _is_level(plan, lookup):
+            rows = _with_level(run, plan, rows, lookup)
+        elif lookup.deferred and late is not None:
+            rows = _with_late(rows, late, lookup)
+    return rows.with_columns(_final(lookup) for lookup in plan.lookups).rename({"_there": "_target_id"})
+
+
+def link_totals(run: Run, plan: ObjectPlan) -> pl.DataFrame:
+    """`field`, `state` (null where a lookup has none, which must not be), `rows`: every lookup of every record."""
+    if not plan.lookups:
+        return pl.DataFrame(schema=COUNTS)
+    rows = link_states(run, plan)
+    long = rows.select(pl.col(f"_link.{lookup.target.name}").alias(lookup.target.name) for lookup in plan.lookups)
+    counted = long.unpivot(variable_name="field", value_name="state").group_by("field", "state")
+    return counted.agg(pl.len().cast(pl.UInt32).alias("rows")).sort("field", "state").collect()
+
+
+def _final(lookup: Lookup) -> pl.Expr:
+    state, link = pl.col("_state"), pl.col(f"_link.{lookup.target.name}")
+
+    def becomes(value: LinkState) -> pl.Expr:
+        return pl.lit(str(value))
+
+    return (
+        pl.when(link == LinkState.EMPTY)
+        .then(link)
+        .when(state.is_in([State.FAILED, State.BLOCKED]))
+        .then(becomes(LinkState.FAILED))
+        .when(state.is_in([State.DROPPED, State.SKIPPED, State.DELETED]))
+        .then(becomes(LinkState.DROPPED))
+        .when(state.is_in([State.PENDING, State.UNKNOWN]))
+        .then(becomes(LinkState.PENDING))
+        .when(state == State.EXISTING)
+        .then(becomes(LinkState.KEPT))
+        .when(state.is_null())
+        .then(None)
+        .otherwise(link)
+        .alias(f"_link.{lookup.target.name}")
+    )
+
+
+def _with_late(rows: pl.LazyFrame, late: pl.LazyFrame, lookup: Lookup) -> pl.LazyFrame:
+    """A deferred lookup as relink resolved it."""
+    name = lookup.target.name
+    resolved = late.select("_source_id", _late=pl.col(name), _late_link=pl.col(f"_link.{name}").cast(pl.String))
+    joined = rows.join(resolved, on="_source_id", how="left", maintain_order="left")
+    return joined.with_columns(
+        pl.col("_late").alias(name), pl.coalesce("_late_link", f"_link.{name}").alias(f"_link.{name}")
+    ).drop("_late", "_late_link")
+
+
+def _is_level(plan: ObjectPlan, lookup: Lookup) -> bool:
+    return plan.wave_rule == "self_levels" and lookup.target.name == plan.self_level_field
+
+
+def _with_level(run: Run, plan: ObjectPlan, rows: pl.LazyFrame, lookup: Lookup) -> pl.LazyFrame:
+    """The required self lookup of an object loaded level by level: linked to where the parent went."""
+    name = lookup.target.name
+    parents = run.audit(plan.object).latest().select(_parent="source_id", _to="target_id")
+    joined = rows.join(parents, left_on=f"_from.{name}", right_on="_parent", how="left", maintain_order="left")
+    found = pl.col("_to").is_not_null() & (pl.col(f"_link.{name}") == LinkState.PENDING)
+    return joined.with_columns(
+        pl.col("_to").alias(name),
+        pl.when(found).then(pl.lit(str(LinkState.LINKED))).otherwise(pl.col(f"_link.{name}")).alias(f"_link.{name}"),
+    ).drop("_to")

@@ -1,0 +1,316 @@
+"""Load: send the inserts and updates of an object, and give every row its state."""
+
+from __future__ import annotations
+
+import contextvars
+import math
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from datetime import UTC, datetime
+from typing import Any
+
+import polars as pl
+
+from isync_dagster.migration.model import IN_TARGET, Outcome, State, SyncJob
+from isync_dagster.migration.outcomes import Measure, counts_by, measured
+from isync_dagster.migration.remap import pairs_of, remapped
+from isync_dagster.migration.runs import current_run
+from isync_dagster.migration.sending import Chunk, Sender
+from isync_dagster.migration.threshold import allowed_rejects
+from isync_dagster.migration.writing import hold_target
+from isync_dagster.plan.model import ObjectPlan
+from isync_dagster.records.payload import insert_payload, update_payload
+from isync_dagster.records.remap import link_counts
+from isync_dagster.salesforce.outcome import classify
+from isync_dagster.store import files
+from isync_dagster.store.ledger import Entry
+from isync_dagster.store.runs import Run
+
+WAVE_CHUNKS = 100_000
+"""Chunk numbers of wave w begin at w times this."""
+
+STATE_OF = {
+    "identical": State.IDENTICAL,
+    "existing": State.EXISTING,
+    "skipped": State.SKIPPED,
+    "blocked": State.BLOCKED,
+    "dropped": State.DROPPED,
+}
+"""Decisions that need no call, and the record state they mean."""
+
+
+def load(job: SyncJob, object: str) -> Outcome:
+    """Send the rows of `object` as remap decided; resumes where an earlier process was cut off.
+
+    Raises `JobError` where Salesforce refuses a whole job, `UnsettledError` where rows were sent and their
+    outcome cannot be found out. Refused rows are states in the audit log, not exceptions.
+    """
+    with measured() as measure:
+        run = current_run(job)
+        plan = job.object(object)
+        if not job.in_phase(object):
+            return Outcome(object, "load", run.number, notes=(f"not in phase {job.phase!r}",))
+        rows = remapped(run, object)
+        lease = hold_target(job, run)
+        _account_unsent(job, run, plan, rows)
+        _keep_before_images(run, plan, rows)
+        sender = Sender(job, run, plan, "load", Keeper(job, run, plan, "load"))
+        stopped = None
+        for wave in rows.select("_wave").unique().sort("_wave").collect()["_wave"].to_list():
+            _plan_wave(job, run, plan, rows.filter(pl.col("_wave") == wave), wave, sender)
+            stopped = send_wave(job, run, plan, sender, wave, lease.check)
+            if stopped is not None:
+                break
+        return load_outcome(run, plan, "load", measure, stopped)
+
+
+# ── rows that need no call ───────────────────────────────────────────────────────────────────────────────
+
+
+def _account_unsent(job: SyncJob, run: Run, plan: ObjectPlan, rows: pl.LazyFrame) -> None:
+    """Audit rows of everything that is not sent, and of what is still to be sent (`pending`); matches into the id map."""
+    decided = pl.col("_decision").cast(pl.String)
+    state = decided.replace_strict(
+        {decision: str(state) for decision, state in STATE_OF.items()}, default=str(State.PENDING)
+    )
+    run.audit(plan.object).append(
+        "remap",
+        rows.select(
+            source_id="_source_id",
+            target_id="_target_id",
+            state=state,
+            message="_reason",
+            stage=pl.lit("remap"),
+            attempt=pl.lit(0),
+            at=pl.lit(datetime.now(UTC)),
+        ),
+    )
+    matched = rows.filter(pl.col("_target_id").is_not_null() & (decided != "dropped"))
+    id_map = job.store.idmap(job.plan.source_org_id, job.plan.target_org_id)
+    id_map.append(
+        plan.object,
+        plan.target_object,
+        matched.select(source_id="_source_id", target_id="_target_id", how=pl.col("_matched_by").cast(pl.String)),
+        template=job.plan.template,
+        phase=job.phase,
+        run=run.number,
+        part="matched",
+    )
+
+
+def _keep_before_images(run: Run, plan: ObjectPlan, rows: pl.LazyFrame) -> None:
+    """The target's present values of the fields that an update may change, before anything is sent."""
+    before = run.before(plan.object)
+    now = [name for name in rows.collect_schema().names() if name.startswith("_now.")]
+    if before.has("load") or not now:
+        return
+    updates = rows.filter(pl.col("_decision") == "update")
+    before.write(
+        "load", updates.select(pl.col("_target_id").alias("Id"), "_changed", *[pl.col(name).alias(name[5:]) for name in now])
+    )
+
+
+# ── chunks ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _plan_wave(job: SyncJob, run: Run, plan: ObjectPlan, rows: pl.LazyFrame, wave: int, sender: Sender) -> None:
+    """Cut the rows of a wave that are to be sent into chunks and record each as planned, once a run.
+
+    Waves of a hierarchy are planned in their turn: only then are their parents' target ids known.
+    """
+    path = sender.ledger.folder / f"wave-{wave:05d}.json"
+    if files.exists(path):
+        return
+    if plan.wave_rule == "self_levels":
+        rows = _with_parents(job, run, plan, rows, wave)
+    operation = "upsert" if plan.migration_key else "insert"
+    number = wave * WAVE_CHUNKS
+    for kind, payload in ((operation, insert_payload(rows, plan)), ("update", update_payload(rows, plan))):
+        for chunk, part in cut(job, payload, kind, wave, plan.migration_key if kind == "upsert" else None, number):
+            sender.plan_chunk(chunk, part)
+            number = chunk.number + 1
+    files.write_json(path, {"chunks": number - wave * WAVE_CHUNKS})
+
+
+def _with_parents(job: SyncJob, run: Run, plan: ObjectPlan, rows: pl.LazyFrame, wave: int) -> pl.LazyFrame:
+    """Rows of a level with the required self lookup filled; those whose parent did not arrive become blocked."""
+    name = str(plan.self_level_field)
+    pairs = pairs_of(job, run, plan.lookup(name)).select(source_id="source_id", _to="target_id")
+    filled = rows.join(pairs, left_on=f"_from.{name}", right_on="source_id", how="left", maintain_order="left")
+    filled = filled.with_columns(pl.col("_to").alias(name)).drop("_to")
+    orphan = pl.col(name).is_null() & pl.col("_decision").is_in(["insert", "update"])
+    run.audit(plan.object).append(
+        f"level-{wave:05d}",
+        filled.filter(orphan).select(
+            source_id="_source_id",
+            state=pl.lit(str(State.BLOCKED)),
+            message=pl.format(f"{name}: parent {{}} is not in the target", f"_from.{name}"),
+            stage=pl.lit("load"),
+            attempt=pl.lit(0),
+            at=pl.lit(datetime.now(UTC)),
+        ),
+    )
+    return filled.filter(~orphan)
+
+
+def cut(
+    job: SyncJob, payload: pl.LazyFrame, operation: str, wave: int, external_id: str | None, first: int
+) -> Iterator[tuple[Chunk, pl.LazyFrame]]:
+    """Chunks of a payload (`_row`, `_source_id`, `_target_id`, `_literal`, then wire strings), in row order.
+
+    Rows with a value that is literally `#N/A` go by collections, which can say it; so do a few updates, which
+    are repeatable there and cost one call instead of six.
+    """
+    cells = [name for name in payload.collect_schema().names() if not name.startswith("_")]
+    # Quotes around a value and the comma after it; doubled quotes inside are rare enough for the margin.
+    size_of = pl.sum_horizontal([pl.col(name).str.len_bytes().fill_null(0) + 3 for name in cells])
+    for literal in (False, True):
+        part = payload.filter(pl.col("_literal") == literal).drop("_literal")
+        rows, size = part.select(pl.len(), size_of.sum()).collect().row(0)
+        if not rows:
+            continue
+        small = operation != "insert" and rows <= job.options.collections_rows
+        way = "collections" if literal or small else "bulk"
+        step = math.ceil(rows / max(1, math.ceil((size or 0) / job.options.chunk_bytes)))
+        for start in range(0, rows, step):
+            count = min(step, rows - start)
+            yield Chunk(first, operation, way, wave, count, external_id), part.slice(start, count)
+            first += 1
+
+
+# ── sending ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Keeper:
+    """Writes what an attempt brought: audit log and id map."""
+
+    def __init__(self, job: SyncJob, run: Run, plan: ObjectPlan, stage: str) -> None:
+        self.job = job
+        self.run = run
+        self.plan = plan
+        self.stage = stage
+
+    def __call__(self, part: str, outcome: pl.DataFrame, entry: Entry) -> None:
+        """Record `outcome` (OUTCOME_SCHEMA) of the attempt that `entry` belongs to."""
+        final = outcome.with_columns(state=pl.col("state").replace("again", str(State.PENDING)))
+        self.run.audit(self.plan.object).append(
+            part,
+            final.select(
+                source_id="_source_id",
+                target_id="target_id",
+                state="state",
+                code="code",
+                message="message",
+                fields="fields",
+                attempt=pl.lit(entry.attempt),
+                sf_job_id=pl.lit(entry.payload.get("job_id"), dtype=pl.String),
+                chunk=pl.lit(entry.chunk),
+                stage=pl.lit(self.stage),
+                at=pl.lit(datetime.now(UTC)),
+            ),
+        )
+        if self.stage != "load":
+            return
+        there = final.filter(pl.col("state").is_in([State.INSERTED, State.UPDATED]) & pl.col("target_id").is_not_null())
+        self.job.store.idmap(self.job.plan.source_org_id, self.job.plan.target_org_id).append(
+            self.plan.object,
+            self.plan.target_object,
+            there.select(source_id="_source_id", target_id="target_id", how="state"),
+            template=self.job.plan.template,
+            phase=self.job.phase,
+            run=self.run.number,
+            part=part,
+        )
+
+
+def send_wave(job: SyncJob, run: Run, plan: ObjectPlan, sender: Sender, wave: int, check: Callable[[], None]) -> str | None:
+    """Send the chunks of a wave that are not done, side by side; why it stopped early, or None.
+
+    Rows that must be settled against the target wait until no chunk is in flight. With continue on error off,
+    nothing more is sent once more rows are refused than allowed. `check` proves that the lease still holds.
+    """
+    numbers = [number for number in sender.ledger.chunks() if number // WAVE_CHUNKS == wave]
+    open_chunks = [number for number in numbers if sender.is_open(number)]
+    for number in open_chunks:
+        sender.resume(number)
+    unsettled: list[int] = []
+    name = f"{plan.object}-{sender.stage}"
+    with ThreadPoolExecutor(max_workers=job.options.parallel_jobs, thread_name_prefix=name) as pool:
+        futures = {
+            pool.submit(contextvars.copy_context().run, _send_one, job, run, plan, sender, check, number): number
+            for number in open_chunks
+        }
+        for future in as_completed(futures):
+            if not future.result():
+                unsettled.append(futures[future])
+    for number in sorted(unsettled):
+        check()
+        sender.settle(number, _claimed(job, plan))
+        while not sender.drive(number):
+            sender.settle(number, _claimed(job, plan))
+    return _why_stop(job, run, plan)
+
+
+def _send_one(job: SyncJob, run: Run, plan: ObjectPlan, sender: Sender, check: Callable[[], None], number: int) -> bool:
+    if _why_stop(job, run, plan) is not None and not sender.in_flight(number):
+        return True
+    check()
+    return sender.drive(number)
+
+
+def _claimed(job: SyncJob, plan: ObjectPlan) -> pl.Series:
+    """Target ids that some source record of the object already has."""
+    id_map = job.store.idmap(job.plan.source_org_id, job.plan.target_org_id).read(plan.object)
+    return id_map.select("target_id").collect()["target_id"]
+
+
+def _why_stop(job: SyncJob, run: Run, plan: ObjectPlan) -> str | None:
+    if job.cancelled():
+        return "stopped on request"
+    if job.plan.settings.continue_on_error:
+        return None
+    refused = run.audit(plan.object).latest().filter(pl.col("state") == State.FAILED).select(pl.len()).collect().item()
+    allowed = allowed_rejects(job, run, plan)
+    if refused <= allowed:
+        return None
+    return f"{refused} rows were refused, {allowed} are allowed, and continue on error is off"
+
+
+# ── what came of it ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def load_outcome(run: Run, plan: ObjectPlan, stage: str, measure: Measure, stopped: str | None) -> Outcome:
+    """States, errors and links of the object as the audit log has them now."""
+    latest = run.audit(plan.object).latest()
+    states = counts_by(latest, "state")
+    links = link_counts(remapped(run, plan.object), plan.lookups).collect()
+    return Outcome(
+        plan.object,
+        stage,
+        run.number,
+        rows=sum(states.values()),
+        states=states,
+        numbers={
+            "sent": sum(states.get(state, 0) for state in (State.INSERTED, State.UPDATED, State.FAILED)),
+            "in target": sum(states.get(state, 0) for state in IN_TARGET),
+            "lookups": int(links["rows"].sum()) if links.height else 0,
+        },
+        calls=measure.calls,
+        seconds=measure.seconds,
+        bytes=measure.meter.bytes_sent,
+        errors=errors_of(latest),
+        notes=(f"stopped: {stopped}; materialize again to go on",) if stopped else (),
+    )
+
+
+def errors_of(latest: pl.LazyFrame) -> tuple[dict[str, Any], ...]:
+    """Refused and blocked rows grouped by state, code and fields, most rows first, with what to do about each."""
+    grouped = (
+        latest.filter(pl.col("state").is_in([State.FAILED, State.BLOCKED, State.UNKNOWN, State.PENDING]))
+        .group_by("state", "code", "fields")
+        .agg(pl.len().alias("rows"), pl.col("message").first(), pl.col("source_id").first().alias("sample"))
+        .sort("rows", descending=True)
+        .head(50)
+        .collect()
+    )
+    return tuple({**row, "advice": classify(row["code"]).text if row["code"] else ""} for row in grouped.to_dicts())

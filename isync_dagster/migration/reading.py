@@ -1,0 +1,184 @@
+"""Rows of an org as typed Parquet parts: by REST where they are few, by Bulk 2.0 query where they are many.
+
+A read leaves `cursor.json` (how it is being read: query job, pages done) while it goes on and
+`manifest.json` (rows, bytes, query) once it is complete, both beside its parts. A read that was cut off
+continues with the page it had not written.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from upath import UPath
+
+from isync_dagster.errors import DataError, OrgError, RequestError, SnapshotError, TransientError
+from isync_dagster.migration.model import Progress, SyncJob
+from isync_dagster.records.typing import lossy_cells, typed
+from isync_dagster.salesforce.bulk_query import BulkQuery, PageFile
+from isync_dagster.salesforce.meter import metering
+from isync_dagster.salesforce.org import Org
+from isync_dagster.schema.model import Field
+from isync_dagster.schema.types import dtype
+from isync_dagster.store import files
+
+REST_ROWS = 2_000
+"""Up to here one REST query answers in one page; Salesforce recommends Bulk above (salesforce-api §10)."""
+REST_SOQL = 12_000
+"""A longer SOQL text does not fit a GET request line (16,384 bytes with headers)."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A complete read: its rows, and what it took."""
+
+    folder: UPath
+    rows: int
+    bytes: int
+    seconds: float
+    calls: int
+    soql: str
+    counted: int | None
+    by: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for the manifest."""
+        return {key: getattr(self, key) for key in ("rows", "bytes", "seconds", "calls", "soql", "counted", "by")}
+
+
+def scan(folder: UPath, fields: Sequence[Field]) -> pl.LazyFrame:
+    """The rows of a read, typed by `fields`; empty with the right columns where there are none."""
+    return files.scan(folder / "part-*.parquet", {field.name: dtype(field) for field in fields})
+
+
+def recorded(folder: UPath) -> Reading | None:
+    """The read that is complete in `folder`, or None."""
+    manifest = files.read_json(folder / "manifest.json")
+    return Reading(folder=folder, **manifest) if manifest else None
+
+
+def read(
+    job: SyncJob,
+    org: Org,
+    *,
+    object: str,
+    fields: Sequence[Field],
+    where: str = "",
+    tail: str = "",
+    folder: UPath,
+    stage: str,
+) -> Reading:
+    """Read `fields` of the rows of `object` that `where` admits into `folder`, typed.
+
+    `tail` is ORDER BY and LIMIT. Returns at once what an earlier call completed. Raises `SnapshotError`
+    where the org does not know the object or a field, `DataError` where rows are missing, doubled or
+    would lose digits.
+    """
+    done = recorded(folder)
+    if done is not None:
+        return done
+    started = time.monotonic()
+    predicate = f" WHERE {where}" if where else ""
+    soql = f"SELECT {', '.join(field.name for field in fields)} FROM {object}{predicate}{f' {tail}' if tail else ''}"
+    with metering() as meter:
+        try:
+            counted = org.count(object, where or None)
+            resumed = files.exists(folder / "cursor.json")
+            if not resumed and counted <= REST_ROWS and len(soql) <= REST_SOQL:
+                rows, size, by = _by_rest(org, soql, object, fields, folder)
+            else:
+                rows, size, by = _by_bulk(job, org, soql, object, fields, folder, stage, counted)
+        except RequestError as error:
+            raise _explained(error, object, org) from error
+    if not tail and rows < counted and by == "REST":
+        raise TransientError(
+            f"{object} of {org.alias}: {counted} rows were counted, {rows} came; rows were deleted in between. Counted anew."
+        )
+    reading = Reading(folder, rows, size, time.monotonic() - started, meter.calls, soql, counted, by)
+    files.write_json(folder / "manifest.json", reading.to_json())
+    return reading
+
+
+def _by_rest(org: Org, soql: str, object: str, fields: Sequence[Field], folder: UPath) -> tuple[int, int, str]:
+    raw = org.query(soql).select([field.name for field in fields])
+    rows = _write_part(raw.lazy(), object, fields, folder / "part-00000.parquet")
+    return rows, int(raw.estimated_size()), "REST"
+
+
+def _by_bulk(
+    job: SyncJob,
+    org: Org,
+    soql: str,
+    object: str,
+    fields: Sequence[Field],
+    folder: UPath,
+    stage: str,
+    counted: int,
+) -> tuple[int, int, str]:
+    bulk = BulkQuery(org)
+    cursor = files.read_json(folder / "cursor.json") or {}
+    if cursor.get("soql") != soql or _is_gone(bulk, cursor["job_id"]):
+        for name in files.names(folder):
+            if name.startswith("part-"):
+                files.remove(folder / name)
+        cursor = {"soql": soql, "job_id": bulk.create(soql).id, "pages": []}
+        files.write_json(folder / "cursor.json", cursor)
+    query_job = bulk.wait(cursor["job_id"], job.cancelled)
+    done = [PageFile.from_json(item) for item in cursor["pages"]]
+    with tempfile.TemporaryDirectory(prefix="isync-") as scratch:
+        for page in bulk.download_all(
+            query_job.id, Path(scratch), parallel=job.options.parallel_downloads, done=done, cancelled=job.cancelled
+        ):
+            raw = pl.scan_csv(page.path, infer_schema=False, null_values="")
+            rows = _write_part(raw, object, fields, folder / f"part-{page.index:05d}.parquet")
+            if rows != page.rows:
+                raise TransientError(
+                    f"{object} of {org.alias}: page {page.index} says {page.rows} rows, its text holds {rows}. "
+                    "Nothing of it was kept; the page is fetched anew."
+                )
+            done.append(page)
+            cursor["pages"].append(page.to_json())
+            files.write_json(folder / "cursor.json", cursor)
+            page.path.unlink()
+            total = sum(item.rows for item in done)
+            job.progress(Progress(object, stage, f"{total:,} rows", total, counted))
+    return sum(item.rows for item in done), sum(item.bytes for item in done), "Bulk 2.0"
+
+
+def _is_gone(bulk: BulkQuery, job_id: str) -> bool:
+    """True where the org has the query job no more (7 days), or it will never complete."""
+    try:
+        return bulk.get(job_id).state in ("Failed", "Aborted")
+    except RequestError as error:
+        if error.details.get("status") != 404:
+            raise
+        return True
+
+
+def _write_part(raw: pl.LazyFrame, object: str, fields: Sequence[Field], path: UPath) -> int:
+    """Type a page, prove that no cell lost anything, and write it as one part."""
+    lost = lossy_cells(raw, fields).collect()
+    if lost.height:
+        raise DataError(
+            f"{object}: values do not survive their field's type: "
+            + ", ".join(f"{row['field']} ({row['cells']} cells, such as {row['example']!r})" for row in lost.to_dicts())
+            + ". Compare the field types of the snapshot with the org (`isync orgs snapshot`)."
+        )
+    return files.write_parquet(path, typed(raw, fields))
+
+
+def _explained(error: RequestError, object: str, org: Org) -> OrgError | SnapshotError:
+    code = error.details.get("code")
+    if code in ("INVALID_FIELD", "INVALID_TYPE"):
+        return SnapshotError(
+            f"The org {org.alias!r} does not know what the snapshot of {object} names, or the user may not see it: {error}\n"
+            f"Refresh it with `isync orgs snapshot {org.alias} --objects {object}`; if the field is in the org, give the "
+            "user access to it. A typing error in a line's `where` reads the same.",
+            object=object,
+        )
+    return error

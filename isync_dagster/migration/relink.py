@@ -1,0 +1,153 @@
+"""Relink: fill what a load had to leave open, in the rows that have it and nowhere else."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import polars as pl
+
+from isync_dagster.errors import ConfigError
+from isync_dagster.migration.load import Keeper, cut, load_outcome, send_wave
+from isync_dagster.migration.model import Outcome, State, SyncJob
+from isync_dagster.migration.outcomes import measured
+from isync_dagster.migration.remap import pairs_of, remapped, with_default_ids
+from isync_dagster.migration.runs import current_run
+from isync_dagster.migration.sending import Sender
+from isync_dagster.migration.writing import hold_target
+from isync_dagster.plan.model import ObjectPlan
+from isync_dagster.records.relink import pending_links, relink_payload
+from isync_dagster.records.relink import relink as relinked_rows
+from isync_dagster.store import files
+from isync_dagster.store.ledger import Entry
+from isync_dagster.store.runs import Run
+
+
+def relink(job: SyncJob, object: str) -> Outcome:
+    """Send the deferred lookups, staged fields and cleared defaults of `object`; resumes where it was cut off."""
+    with measured() as measure:
+        run = current_run(job)
+        plan = job.object(object)
+        if not job.in_phase(object):
+            return Outcome(object, "relink", run.number, notes=(f"not in phase {job.phase!r}",))
+        lease = hold_target(job, run)
+        sender = Sender(job, run, plan, "relink", RelinkKeeper(job, run, plan, "relink"))
+        path = sender.ledger.folder / "wave-00000.json"
+        if not files.exists(path):
+            rows = _write_rows(job, run, with_default_ids(job, run, plan))
+            number = 0
+            for chunk, part in cut(job, relink_payload(rows, plan), "update", 0, None, 0):
+                sender.plan_chunk(chunk, part)
+                number += 1
+            files.write_json(path, {"chunks": number})
+        stopped = send_wave(job, run, plan, sender, 0, lease.check)
+        return load_outcome(run, plan, "relink", measure, stopped)
+
+
+def linked_rows(run: Run, object: str) -> pl.LazyFrame | None:
+    """The rows of the second pass as it was planned, with the target id of each deferred lookup; None before."""
+    path = _rows_path(run, object)
+    return files.scan(path) if files.exists(path) else None
+
+
+def is_planned(run: Run, object: str) -> bool:
+    """True once relink has decided what it sends."""
+    return files.exists(run.ledger("relink", object).folder / "wave-00000.json")
+
+
+def _rows_path(run: Run, object: str) -> Any:
+    return run.folder / "relink" / object / "part-00000.parquet"
+
+
+def _write_rows(job: SyncJob, run: Run, plan: ObjectPlan) -> pl.LazyFrame:
+    """Resolve the deferred lookups of every row that reached the target, and remember those that still wait."""
+    if not is_loaded(run, plan.object):
+        raise ConfigError(
+            f"{plan.object} is not loaded completely in run {run.number}. Materialize its load asset first.", object=plan.object
+        )
+    there = (
+        run.audit(plan.object)
+        .latest()
+        .filter(pl.col("state").is_in([State.INSERTED, State.UPDATED, State.IDENTICAL]))
+        .select(_source_id="source_id", _there="target_id")
+    )
+    rows = remapped(run, plan.object).join(there, on="_source_id", how="inner", maintain_order="left")
+    rows = rows.with_columns(_target_id=pl.col("_there")).drop("_there")
+    path = _rows_path(run, plan.object)
+    files.write_parquet(path, relinked_rows(rows, plan, lambda lookup: pairs_of(job, run, lookup)))
+    written = files.scan(path)
+    late = {lookup.target.name for lookup in plan.deferred}
+    pending = pending_links(written, plan).filter(pl.col("field").is_in(sorted(late)))
+    if late and not pending.head(1).collect().is_empty():
+        job.store.pending(job.plan.source_org_id, job.plan.target_org_id).add(
+            plan.object, pending, template=job.plan.template, phase=job.phase, run=run.number, part="relink"
+        )
+    _keep_before_images(run, plan, written)
+    return written
+
+
+def _keep_before_images(run: Run, plan: ObjectPlan, rows: pl.LazyFrame) -> None:
+    before = run.before(plan.object)
+    now = [name for name in rows.collect_schema().names() if name.startswith("_now.")]
+    if now and not before.has("relink"):
+        changed = rows.filter((pl.col("_changed").list.len() > 0) & (pl.col("_decision") != "insert"))
+        before.write(
+            "relink", changed.select(pl.col("_target_id").alias("Id"), "_changed", *[pl.col(name).alias(name[5:]) for name in now])
+        )
+
+
+def is_loaded(run: Run, object: str) -> bool:
+    """True where every row of the object that load had to send has its final outcome."""
+    ledger = run.ledger("load", object)
+    waves = [name for name in files.names(ledger.folder) if name.startswith("wave-")]
+    states = run.audit(object)
+    return bool(waves) and not ledger.pending() and "remap" in states.parts()
+
+
+class RelinkKeeper(Keeper):
+    """A relinked row keeps its state; one that was identical is updated now, one that was refused has failed."""
+
+    def __call__(self, part: str, outcome: pl.DataFrame, entry: Entry) -> None:
+        """Record `outcome` (OUTCOME_SCHEMA) of the attempt that `entry` belongs to."""
+        before = (
+            self.run.audit(self.plan.object)
+            .read()
+            .filter(pl.col("stage").is_in(["remap", "load"]))
+            .select("source_id", "stage", "attempt", "state", "target_id")
+        )
+        loaded = _loaded_state(before).collect()
+        joined = outcome.join(loaded, left_on="_source_id", right_on="source_id", how="left")
+        done = pl.col("state") == State.UPDATED
+        state = (
+            pl.when(done & (pl.col("_loaded") == State.IDENTICAL))
+            .then(pl.lit(str(State.UPDATED)))
+            .when(done)
+            .then(pl.col("_loaded"))
+            .otherwise(pl.col("state").replace("again", str(State.PENDING)))
+        )
+        self.run.audit(self.plan.object).append(
+            part,
+            joined.select(
+                source_id="_source_id",
+                target_id=pl.coalesce("_there", "target_id"),
+                state=state,
+                code="code",
+                message="message",
+                fields="fields",
+                attempt=pl.lit(entry.attempt),
+                sf_job_id=pl.lit(entry.payload.get("job_id"), dtype=pl.String),
+                chunk=pl.lit(entry.chunk),
+                stage=pl.lit(self.stage),
+                at=pl.lit(datetime.now(UTC)),
+            ),
+        )
+
+
+def _loaded_state(audit: pl.LazyFrame) -> pl.LazyFrame:
+    """The state and target id that remap and load left each record in: load wins over remap, a later attempt over an earlier."""
+    rank = (pl.col("stage") == "load").cast(pl.Int64) * 1000 + pl.col("attempt").cast(pl.Int64).fill_null(0)
+    return (
+        audit.with_columns(_rank=rank)
+        .group_by("source_id")
+        .agg(pl.col("state").max_by("_rank").alias("_loaded"), pl.col("target_id").max_by("_rank").alias("_there"))
+    )

@@ -1,0 +1,190 @@
+"""Remap: transform the extract, replace every reference by the target's id, match, and decide each row's fate."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import polars as pl
+
+from isync_dagster.errors import ConfigError, MissingParentError
+from isync_dagster.migration.extract import extracted
+from isync_dagster.migration.model import Outcome, Progress, State, SyncJob
+from isync_dagster.migration.outcomes import Measure, columns_of, counts_by, measured, preview_of
+from isync_dagster.migration.references import default_target_id, reference_map, standard_price_book
+from isync_dagster.migration.runs import current_run
+from isync_dagster.migration.target import known_fields, target_rows
+from isync_dagster.migration.writing import hold_target
+from isync_dagster.plan.model import Lookup, ObjectPlan, Policy
+from isync_dagster.records.decide import decide
+from isync_dagster.records.match import match
+from isync_dagster.records.remap import link_counts, resolve
+from isync_dagster.records.order import load_order, waves
+from isync_dagster.records.transform import transform
+from isync_dagster.store import files
+from isync_dagster.store.runs import Run
+
+PAIRS = {"source_id": pl.String, "target_id": pl.String}
+
+
+def remap(job: SyncJob, object: str) -> Outcome:
+    """Write the rows of `object` ready to send, each with its decision and the state of each lookup.
+
+    Returns what was recorded where the run has it already: the decisions of a run are made once. Raises
+    `MissingParentError` where policy `stop` met a missing parent.
+    """
+    with measured() as measure:
+        run = current_run(job)
+        plan = job.object(object)
+        if not job.in_phase(object):
+            return Outcome(object, "remap", run.number, notes=(f"not in phase {job.phase!r}",))
+        recorded = files.read_json(_manifest(run, object))
+        if recorded is not None:
+            return Outcome.from_json(recorded)
+        hold_target(job, run)
+        outcome = _remap(job, run, with_default_ids(job, run, plan), measure)
+        files.write_json(_manifest(run, object), outcome.to_json())
+        return outcome
+
+
+def remapped(run: Run, object: str) -> pl.LazyFrame:
+    """The rows of an object as remap wrote them; `ConfigError` where it has not run."""
+    path = _rows(run, object)
+    if files.read_json(_manifest(run, object)) is None:
+        raise ConfigError(
+            f"{object} has not been remapped in run {run.number} of phase {run.job.phase!r}. Materialize its remap asset first."
+        )
+    return files.scan(path)
+
+
+def _rows(run: Run, object: str) -> Any:
+    return run.remap_folder(object) / "part-00000.parquet"
+
+
+def _manifest(run: Run, object: str) -> Any:
+    return run.remap_folder(object) / "manifest.json"
+
+
+def _remap(job: SyncJob, run: Run, plan: ObjectPlan, measure: Measure) -> Outcome:
+    job.progress(Progress(plan.object, "remap", "resolving references"))
+    there = target_rows(job, run, plan)
+    frame = transform(extracted(run, plan), plan)
+    frame = resolve(
+        frame,
+        [replace(lookup, deferred=True) if _waits_for_level(plan, lookup) else lookup for lookup in plan.lookups],
+        lambda lookup: pairs_of(job, run, lookup),
+        failed_parents=_failed_parents(job, run, plan),
+    )
+    frame = decide(match(frame, plan, _id_map(job, run, plan), there), plan, there)
+    books = standard_price_book(job, run) if plan.wave_rule == "standard_price_book_first" else None
+    rows = files.write_parquet(_rows(run, plan.object), load_order(waves(frame, plan, books), plan))
+    written = files.scan(_rows(run, plan.object))
+    _stop_where_told(plan, written)
+    _remember_pending(job, run, plan, written)
+    links = link_counts(written, plan.lookups).collect()
+    fields = known_fields(plan).values()
+    own = [name for name in written.collect_schema().names() if not name.startswith("_")]
+    return Outcome(
+        plan.object,
+        "remap",
+        run.number,
+        rows=rows,
+        states=counts_by(written, "_decision"),
+        numbers={
+            f"lookups {state}": int(count)
+            for state, count in links.group_by("state").agg(pl.col("rows").sum()).sort("state").iter_rows()
+        },
+        calls=measure.calls,
+        seconds=measure.seconds,
+        preview=preview_of(written.select("_source_id", "_decision", "_target_id", *own)),
+        columns=columns_of(written.select("_source_id", "_target_id", "_decision", "_reason", *own), fields),
+        lineage={
+            **{mapping.target.name: (plan.object, mapping.source.name) for mapping in plan.fields},
+            **{lookup.target.name: (plan.object, lookup.source.name) for lookup in plan.lookups},
+        },
+        notes=tuple(f"not carried: {dropped.field} ({dropped.reason})" for dropped in plan.dropped),
+    )
+
+
+def _waits_for_level(plan: ObjectPlan, lookup: Lookup) -> bool:
+    """True for the required self lookup of an object that is loaded level by level: load fills it, wave by wave."""
+    return plan.wave_rule == "self_levels" and lookup.target.name == plan.self_level_field
+
+
+def pairs_of(job: SyncJob, run: Run, lookup: Lookup) -> pl.LazyFrame:
+    """source_id → target_id of everything that a lookup may point at: id maps and natural keys together."""
+    id_map = job.store.idmap(job.plan.source_org_id, job.plan.target_org_id)
+    frames = [id_map.read(name).select("source_id", "target_id") for name in (*lookup.parents, *lookup.others)]
+    frames += [reference_map(job, run, name).select("source_id", "target_id") for name in lookup.references]
+    if not frames:
+        return pl.LazyFrame(schema=PAIRS)
+    return pl.concat(frames).unique("source_id", keep="any") if len(frames) > 1 else frames[0]
+
+
+def _id_map(job: SyncJob, run: Run, plan: ObjectPlan) -> pl.LazyFrame:
+    """source_id → target_id of the object's own records as earlier runs left them."""
+    own = job.store.idmap(job.plan.source_org_id, job.plan.target_org_id).read(plan.object).select("source_id", "target_id")
+    if plan.object != "Pricebook2":
+        return own
+    # The standard price book exists in every org and cannot be inserted, whatever the match key says.
+    standard = standard_price_book(job, run).select("source_id", "target_id")
+    return pl.concat([standard, own.join(standard, on="source_id", how="anti")])
+
+
+def _failed_parents(job: SyncJob, run: Run, plan: ObjectPlan) -> pl.LazyFrame | None:
+    """Parents of this run that did not reach the target, with the reason: what a blocked child names."""
+    frames = [
+        run.audit(name)
+        .latest()
+        .filter(pl.col("state").is_in([State.FAILED, State.BLOCKED, State.DROPPED, State.SKIPPED, State.PENDING]))
+        .select("source_id", pl.concat_str(["state", "code", "message"], separator=" ", ignore_nulls=True).alias("reason"))
+        for name in plan.parents
+        if job.in_phase(name)
+    ]
+    return pl.concat(frames) if frames else None
+
+
+def with_default_ids(job: SyncJob, run: Run, plan: ObjectPlan) -> ObjectPlan:
+    """The plan with every `default:<id or key>` of a lookup as the target id that it means."""
+    if not any(lookup.policy is Policy.DEFAULT for lookup in plan.lookups):
+        return plan
+    lookups = tuple(
+        replace(lookup, default=default_target_id(job, lookup)) if lookup.policy is Policy.DEFAULT else lookup
+        for lookup in plan.lookups
+    )
+    return replace(plan, lookups=lookups)
+
+
+def _stop_where_told(plan: ObjectPlan, rows: pl.LazyFrame) -> None:
+    if not any(lookup.policy is Policy.STOP for lookup in plan.lookups):
+        return
+    stopped = rows.filter(pl.col("_stop").is_not_null()).select("_source_id", "_stop").head(5).collect()
+    if stopped.height:
+        raise MissingParentError(
+            f"{plan.object}: a parent is missing and the template says `stop`: "
+            + "; ".join(f"{row['_source_id']} {row['_stop']}" for row in stopped.to_dicts())
+            + ". Bring the parent first (an earlier phase), or choose another policy in `missing_parents`.",
+            object=plan.object,
+        )
+
+
+def _remember_pending(job: SyncJob, run: Run, plan: ObjectPlan, rows: pl.LazyFrame) -> None:
+    """Keep the lookups that stay empty because the parent comes later, for the phase that brings it."""
+    frames = [
+        rows.filter(pl.col(f"_link.{lookup.target.name}") == "pending").select(
+            source_id="_source_id",
+            field=pl.lit(lookup.target.name),
+            source_parent_id=pl.col(f"_from.{lookup.target.name}"),
+            parent_object=pl.lit("/".join((*lookup.parents, *lookup.others, *lookup.references)[:5])),
+        )
+        for lookup in plan.lookups
+        if not lookup.deferred and not lookup.kept and not _waits_for_level(plan, lookup)
+    ]
+    if not frames:
+        return
+    pending = pl.concat(frames)
+    if pending.head(1).collect().is_empty():
+        return
+    job.store.pending(job.plan.source_org_id, job.plan.target_org_id).add(
+        plan.object, pending, template=job.plan.template, phase=job.phase, run=run.number, part="remap"
+    )

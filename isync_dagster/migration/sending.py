@@ -1,0 +1,465 @@
+"""Drive one chunk of rows through Salesforce, with the ledger written before each step.
+
+A chunk is a Parquet file of rows as they are sent (`_row`, `_source_id`, `_target_id`, then the columns as
+wire strings). An attempt at it goes planned → created → uploaded → closed → finished → paired → done; the
+rows that are to be sent again (transient refusals, rows that are provably not in the target) make up the
+next attempt. Whatever the last entry is, `drive` goes on from there, in this process or in a later one.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from isync_dagster.errors import JobError, LedgerConflict, RequestError, TransientError, UnknownOutcome, UnsettledError
+from isync_dagster.migration.model import Progress, State, SyncJob
+from isync_dagster.migration.settling import Settled, sent_fields, settle_ids, settle_inserts
+from isync_dagster.plan.model import ObjectPlan
+from isync_dagster.records.pairing import pair
+from isync_dagster.salesforce.bulk_ingest import BulkIngest, IngestJob
+from isync_dagster.salesforce.collections import Collections
+from isync_dagster.salesforce.outcome import TRANSIENT_CODES
+from isync_dagster.store import files
+from isync_dagster.store.ledger import Entry
+from isync_dagster.store.runs import Run
+
+CREATE_TRIES = 5
+OUTCOME_SCHEMA: dict[str, Any] = {
+    "_row": pl.UInt32,
+    "_source_id": pl.String,
+    "target_id": pl.String,
+    "state": pl.String,
+    "code": pl.String,
+    "message": pl.String,
+    "fields": pl.String,
+}
+"""One row a sent row and attempt; `state` is a record state, or `again` for a row of the next attempt."""
+
+AGAIN = "again"
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """What is sent in one go: all rows by one operation and one way."""
+
+    number: int
+    operation: str
+    """insert | update | upsert"""
+    way: str
+    """bulk | collections"""
+    wave: int
+    rows: int
+    external_id: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for the `planned` entry."""
+        return {"operation": self.operation, "way": self.way, "wave": self.wave, "rows": self.rows, "external_id": self.external_id}
+
+
+class Sender:
+    """Sends the chunks of one object and stage (`load` or `relink`)."""
+
+    def __init__(self, job: SyncJob, run: Run, plan: ObjectPlan, stage: str, keep: Callable[[str, pl.DataFrame, Entry], None]) -> None:
+        """`keep(part, outcome, entry)` writes audit log and id map of an attempt; it is called before `done`."""
+        self.job = job
+        self.run = run
+        self.plan = plan
+        self.stage = stage
+        self.keep = keep
+        self.ledger = run.ledger(stage, plan.object)
+        self.bulk = BulkIngest(job.target)
+
+    def plan_chunk(self, chunk: Chunk, rows: pl.LazyFrame) -> None:
+        """Write the rows of a chunk and record it as planned, unless an earlier process did."""
+        if self.ledger.last(chunk.number) is not None:
+            return
+        self._plan(chunk.number, 1, rows, {**chunk.to_json(), "sent_rows": chunk.rows})
+
+    def drive(self, number: int) -> bool:
+        """Take the chunk as far as it goes; True when every row has its outcome.
+
+        False where rows are left whose outcome must be settled against the target, which `settle` does when
+        no other chunk of the object is in flight. Raises `JobError` where Salesforce refuses the whole job.
+        """
+        while True:
+            if self.job.cancelled():
+                return True
+            entry = self._last(number)
+            match entry.state:
+                case "planned":
+                    self._create(number, entry)
+                case "created":
+                    self._upload(number, entry)
+                case "uploaded":
+                    self._close(number, entry)
+                case "closed":
+                    self._wait(number, entry)
+                case "finished":
+                    if not self._pair(number, entry):
+                        return False
+                case "paired":
+                    self._keep(number, entry)
+                case "failed":
+                    self._next_attempt(number, entry, self.ledger.rows(number, entry.attempt))
+                case "done":
+                    if not self._again(number, entry):
+                        return True
+                case unknown:
+                    raise LedgerConflict(f"Ledger of {self.plan.object}, chunk {number}: unknown state {unknown!r}.")
+
+    def is_open(self, number: int) -> bool:
+        """True while the chunk has rows without a final outcome."""
+        entry = self._last(number)
+        return entry.state != "done" or bool(entry.payload.get("again"))
+
+    def in_flight(self, number: int) -> bool:
+        """True where something of the chunk was sent and its outcome is not accounted yet."""
+        return self._last(number).state not in ("planned", "done")
+
+    def resume(self, number: int) -> None:
+        """Bring a chunk that another process left behind to a state that `drive` can go on from."""
+        entry = self.ledger.last(number)
+        if entry is None or entry.state not in ("created", "uploaded"):
+            return
+        if entry.payload["way"] == "collections":
+            # The calls may or may not have gone out: rows are settled, or sent again where that is harmless.
+            self._record(number, entry.attempt, "finished", {**entry.payload, "state": "Lost"})
+            return
+        state = self._job_state(entry)
+        if state == "Open":
+            # Never processed, whatever was uploaded.
+            self._abort(entry)
+            self._record(number, entry.attempt, "failed", {**entry.payload, "why": "left open by an earlier process"})
+        elif entry.state == "created":
+            self._record(number, entry.attempt, "uploaded", entry.payload)
+
+    # ── the steps ────────────────────────────────────────────────────────────────────────────────────
+
+    def _create(self, number: int, entry: Entry) -> None:
+        payload = {**entry.payload, "sent_at": self.job.target.server_time().isoformat()}
+        if payload["way"] == "collections":
+            self._record(number, entry.attempt, "created", payload)
+            self._send_collections(number, self._last(number))
+            return
+        for attempt in range(1, CREATE_TRIES + 1):
+            try:
+                created = self.bulk.create(self.plan.target_object, payload["operation"], payload["external_id"])
+                break
+            except UnknownOutcome:
+                # The job, if it was made, stays empty and open, and expires by itself.
+                if attempt == CREATE_TRIES:
+                    raise
+                time.sleep(0.2 * attempt)
+        self._record(number, entry.attempt, "created", {**payload, "job_id": created.id})
+
+    def _upload(self, number: int, entry: Entry) -> None:
+        with tempfile.TemporaryDirectory(prefix="isync-") as scratch:
+            body = Path(scratch) / "rows.csv"
+            rows = self.ledger.rows(number, entry.attempt)
+            columns = _cells(rows.collect_schema().names())
+            rows.select(columns).sink_csv(body, line_terminator="\n", null_value="", quote_style="necessary")
+            try:
+                self.bulk.upload(entry.payload["job_id"], body)
+            except (UnknownOutcome, TransientError) as error:
+                self._abort(entry)
+                self._record(number, entry.attempt, "failed", {**entry.payload, "why": f"upload: {error}"})
+                return
+            self._record(number, entry.attempt, "uploaded", {**entry.payload, "bytes": body.stat().st_size})
+
+    def _close(self, number: int, entry: Entry) -> None:
+        for attempt in range(1, CREATE_TRIES + 1):
+            try:
+                self.bulk.close(entry.payload["job_id"])
+                break
+            except UnknownOutcome:
+                if self._job_state(entry) != "Open":
+                    break
+                if attempt == CREATE_TRIES:
+                    raise
+        self._record(number, entry.attempt, "closed", entry.payload)
+
+    def _wait(self, number: int, entry: Entry) -> None:
+        rows = entry.payload["sent_rows"]
+
+        def seen(job: IngestJob) -> None:
+            done = job.processed or 0
+            text = f"chunk {number}: {done:,} of {rows:,} rows"
+            self.job.progress(Progress(self.plan.object, self.stage, text, done, rows))
+
+        finished = self.bulk.wait(entry.payload["job_id"], self.job.cancelled, seen)
+        if finished.state == "Failed" and not finished.processed and _is_config(finished.error_message):
+            self._record(number, entry.attempt, "failed", {**entry.payload, "why": finished.error_message})
+            raise JobError(
+                f"{self.plan.object}: Salesforce refused the whole job {finished.id}: {finished.error_message}. No row was "
+                "processed. Check that the user may write every mapped field, refresh the snapshot, and materialize again.",
+                job_id=finished.id,
+                state=finished.state,
+                code="JOB_FAILED",
+            )
+        self._record(
+            number,
+            entry.attempt,
+            "finished",
+            {
+                **entry.payload,
+                "state": finished.state,
+                "processed": finished.processed,
+                "failed": finished.failed,
+                "retries": finished.retries,
+                "error": finished.error_message,
+            },
+        )
+
+    def _send_collections(self, number: int, entry: Entry) -> None:
+        rows = self.ledger.rows(number, entry.attempt).collect()
+        columns = _cells(rows.columns)
+        client = Collections(self.job.target)
+        fields = sent_fields(self.plan, [name for name in columns if name != "Id"])
+        sent = rows.select("_row", *(["_clear"] if "_clear" in rows.columns else []), *columns)
+        try:
+            match entry.payload["operation"]:
+                case "insert":
+                    answers = client.insert(self.plan.target_object, sent, fields)
+                case "update":
+                    answers = client.update(self.plan.target_object, sent, fields)
+                case _:
+                    answers = client.upsert(self.plan.target_object, sent, fields, entry.payload["external_id"])
+        except UnknownOutcome:
+            self._record(number, entry.attempt, "finished", {**entry.payload, "state": "Lost"})
+            return
+        files.write_parquet(self._answers_path(number, entry.attempt), answers)
+        self._record(number, entry.attempt, "finished", {**entry.payload, "state": "Answered"})
+
+    def _pair(self, number: int, entry: Entry) -> bool:
+        """Give every row that has a result its outcome; False where rows are left to settle."""
+        rows = self.ledger.rows(number, entry.attempt).collect()
+        known, ids = self._results(number, entry, rows)
+        open_rows = rows.join(known, on="_row", how="anti")
+        if open_rows.height == 0:
+            self._paired(number, entry, rows, known)
+            return True
+        if entry.payload["operation"] != "insert":
+            # Updates and upserts are repeatable: what has no result is simply sent again.
+            self._paired(number, entry, rows, _with_state(known, open_rows, AGAIN))
+            return True
+        files.write_parquet(self._known_path(number, entry.attempt), known)
+        files.write_parquet(self._ids_path(number, entry.attempt), pl.DataFrame({"target_id": ids}))
+        return False
+
+    def settle(self, number: int, taken: pl.Series) -> None:
+        """Settle the rows that `drive` left open; call it when no other chunk of the object is in flight.
+
+        `taken` are the target ids that other rows of the object already claim.
+        """
+        entry = self._last(number)
+        rows = self.ledger.rows(number, entry.attempt).collect()
+        known = files.scan(self._known_path(number, entry.attempt)).collect()
+        ids = files.scan(self._ids_path(number, entry.attempt)).collect()["target_id"]
+        open_rows = rows.join(known, on="_row", how="anti")
+        columns = _cells(rows.columns)
+        folder = self._settle_folder(number, entry.attempt)
+        if ids.len():
+            by_id = settle_ids(self.job, self.plan, open_rows, ids, columns=columns, folder=folder / "ids")
+            known = pl.concat([known, _found(by_id.found)])
+            open_rows = open_rows.join(by_id.found, on="_row", how="anti")
+        if open_rows.height:
+            claimed = pl.concat([taken, known["target_id"].drop_nulls()])
+            settled = settle_inserts(
+                self.job,
+                self.plan,
+                open_rows,
+                columns=columns,
+                since=datetime.fromisoformat(entry.payload["sent_at"]),
+                taken=claimed,
+                folder=folder / "content",
+            )
+            known = self._settled(known, settled)
+        self._paired(number, entry, rows, known)
+
+    def _settled(self, known: pl.DataFrame, settled: Settled) -> pl.DataFrame:
+        known = pl.concat([known, _found(settled.found)])
+        known = _with_state(known, settled.absent, AGAIN)
+        return _with_state(known, settled.unknown, State.UNKNOWN)
+
+    def _paired(self, number: int, entry: Entry, rows: pl.DataFrame, known: pl.DataFrame) -> None:
+        exhausted = entry.attempt >= self.job.options.lock_attempts
+        transient = (pl.col("state") == State.FAILED) & pl.col("code").is_in(sorted(TRANSIENT_CODES))
+        outcome = known.with_columns(
+            state=pl.when(transient | (pl.col("state") == AGAIN))
+            .then(pl.lit(State.PENDING if exhausted else AGAIN))
+            .otherwise(pl.col("state"))
+        )
+        outcome = rows.select("_row", "_source_id").join(outcome, on="_row", how="inner").select(list(OUTCOME_SCHEMA))
+        if outcome.height != rows.height:
+            raise UnsettledError(
+                f"{self.plan.object}, chunk {number}: {rows.height} rows were sent, {outcome.height} have an outcome. "
+                "This must not be; nothing more is sent. Keep the store and report it.",
+            )
+        files.write_parquet(self._outcome_path(number, entry.attempt), outcome)
+        again = outcome.filter(pl.col("state") == AGAIN).height
+        self._record(number, entry.attempt, "paired", {**entry.payload, "again": again})
+
+    def _keep(self, number: int, entry: Entry) -> None:
+        outcome = files.scan(self._outcome_path(number, entry.attempt)).collect()
+        self.keep(f"{self.stage}-{number:05d}-{entry.attempt:03d}", outcome, entry)
+        self._record(number, entry.attempt, "done", entry.payload)
+        unknown = outcome.filter(pl.col("state") == State.UNKNOWN).height
+        if unknown:
+            raise UnsettledError(
+                f"{self.plan.object}, chunk {number}: {unknown} rows were sent and their outcome could not be settled: records "
+                "that this user wrote meanwhile might be them in changed form. Nothing more is sent. Look at them with "
+                f"`isync errors {self.job.plan.template}`, then decide.",
+                rows=unknown,
+            )
+
+    def _again(self, number: int, entry: Entry) -> bool:
+        """Plan the next attempt where rows are to be sent again."""
+        if not entry.payload.get("again"):
+            return False
+        outcome = files.scan(self._outcome_path(number, entry.attempt))
+        rows = self.ledger.rows(number, entry.attempt)
+        again = outcome.filter(pl.col("state") == AGAIN).select("_row")
+        left = rows.join(again, on="_row", how="semi", maintain_order="left")
+        time.sleep(min(0.5 * 2**entry.attempt, 10))
+        self._next_attempt(number, entry, left)
+        return True
+
+    def _next_attempt(self, number: int, entry: Entry, rows: pl.LazyFrame) -> None:
+        kept = {key: entry.payload[key] for key in ("operation", "way", "wave", "rows", "external_id")}
+        count = rows.select(pl.len()).collect().item()
+        self._plan(number, entry.attempt + 1, rows, {**kept, "sent_rows": count})
+
+    # ── what Salesforce says ─────────────────────────────────────────────────────────────────────────
+
+    def _results(self, number: int, entry: Entry, rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.Series]:
+        """(outcome of each row that pairs, target ids that were returned and pair with no row)."""
+        none = pl.Series("target_id", [], dtype=pl.String)
+        if entry.payload["state"] == "Lost":
+            return pl.DataFrame(schema=_known_schema()), none
+        if entry.payload["way"] == "collections":
+            answers = files.scan(self._answers_path(number, entry.attempt)).collect()
+            return _known(answers, entry.payload["operation"]), none
+        columns = _cells(rows.columns)
+        with tempfile.TemporaryDirectory(prefix="isync-") as scratch:
+            parts = []
+            for kind in ("successful", "failed"):
+                path = Path(scratch) / f"{kind}.csv"
+                if self.bulk.results(entry.payload["job_id"], kind, path):
+                    parts.append(pl.scan_csv(path, infer_schema=False, null_values=""))
+            if not parts:
+                return pl.DataFrame(schema=_known_schema()), none
+            results = pl.concat(parts, how="diagonal")
+            paired = pair(rows.lazy().select("_row", *columns), results, entry.payload["operation"])
+            pairs, unpaired = pl.collect_all([paired.rows, paired.unpaired])
+            known = pairs.select([pl.col(name).cast(kind) for name, kind in _known_schema().items()])
+        return known, unpaired.get_column("sf__Id").drop_nulls().alias("target_id") if unpaired.height else none
+
+    def _job_state(self, entry: Entry) -> str:
+        try:
+            return str(self.bulk.get(entry.payload["job_id"]).state)
+        except RequestError as error:
+            if error.details.get("status") == 404:
+                raise UnsettledError(
+                    f"{self.plan.object}: Salesforce no longer knows the job {entry.payload['job_id']} (results live 7 days). "
+                    "Its rows are settled by the next run: give this one up with `isync runs abandon`, then materialize.",
+                ) from error
+            raise
+
+    def _abort(self, entry: Entry) -> None:
+        """Abort a job that must not be processed; it may be gone or aborted already, which is as good."""
+        try:
+            self.bulk.abort(entry.payload["job_id"])
+        except (RequestError, UnknownOutcome, TransientError) as error:
+            if self._job_state(entry) == "Open":
+                raise UnsettledError(
+                    f"{self.plan.object}: the job {entry.payload['job_id']} could not be aborted ({error}). Abort it in Setup › "
+                    "Bulk Data Load Jobs, then materialize again.",
+                ) from error
+
+    # ── the ledger and its paths ─────────────────────────────────────────────────────────────────────
+
+    def _last(self, number: int) -> Entry:
+        entry = self.ledger.last(number)
+        if entry is None:
+            raise LedgerConflict(f"Ledger of {self.plan.object}: chunk {number} was never planned.")
+        return entry
+
+    def _plan(self, number: int, attempt: int, rows: pl.LazyFrame, payload: dict[str, Any]) -> None:
+        self._won(self.ledger.plan(number, attempt, rows, payload), number, "planned")
+
+    def _record(self, number: int, attempt: int, state: str, payload: Mapping[str, Any]) -> None:
+        self._won(self.ledger.record(number, attempt, state, payload), number, state)
+
+    def _won(self, first: bool, number: int, state: str) -> None:
+        if not first:
+            raise LedgerConflict(
+                f"{self.plan.object}, chunk {number}: another worker recorded {state!r} first. Two runs work on the same "
+                "partition; let the other one finish, then materialize again."
+            )
+
+    def _answers_path(self, number: int, attempt: int) -> Any:
+        return self.ledger.results_path(number, attempt, "answers")
+
+    def _known_path(self, number: int, attempt: int) -> Any:
+        return self.ledger.results_path(number, attempt, "known")
+
+    def _ids_path(self, number: int, attempt: int) -> Any:
+        return self.ledger.results_path(number, attempt, "unpaired")
+
+    def _outcome_path(self, number: int, attempt: int) -> Any:
+        return self.ledger.results_path(number, attempt, "outcome")
+
+    def _settle_folder(self, number: int, attempt: int) -> Any:
+        return self._outcome_path(number, attempt).parent / f"settle-{attempt:03d}"
+
+
+def _cells(names: Sequence[str]) -> list[str]:
+    """The columns that are sent: those that are fields."""
+    return [name for name in names if not name.startswith("_")]
+
+
+def _is_config(message: str | None) -> bool:
+    """A job-level refusal that every repeat would meet again."""
+    return bool(message) and any(sign in str(message) for sign in ("InvalidBatch", "ClientInputError", "InvalidEntity"))
+
+
+def _known_schema() -> dict[str, Any]:
+    return {name: kind for name, kind in OUTCOME_SCHEMA.items() if name != "_source_id"}
+
+
+def _known(answers: pl.DataFrame, operation: str) -> pl.DataFrame:
+    """Answers of a collections call (target_id, created, code, message, fields) as outcomes with a record state."""
+    done = State.UPDATED if operation == "update" else State.INSERTED
+    return answers.with_columns(
+        state=pl.when(pl.col("code").is_null()).then(pl.lit(str(done))).otherwise(pl.lit(str(State.FAILED)))
+    ).select([pl.col(name).cast(kind) for name, kind in _known_schema().items()])
+
+
+def _found(found: pl.DataFrame) -> pl.DataFrame:
+    return found.select(
+        pl.col("_row").cast(pl.UInt32),
+        "target_id",
+        state=pl.lit(str(State.INSERTED)),
+        code=pl.lit(None, dtype=pl.String),
+        message=pl.lit("settled against the target"),
+        fields=pl.lit(None, dtype=pl.String),
+    )
+
+
+def _with_state(known: pl.DataFrame, rows: pl.DataFrame, state: str) -> pl.DataFrame:
+    more = rows.select(
+        pl.col("_row").cast(pl.UInt32),
+        *[pl.lit(None, dtype=pl.String).alias(name) for name in ("target_id",)],
+        state=pl.lit(str(state)),
+        code=pl.lit(None, dtype=pl.String),
+        message=pl.lit(None, dtype=pl.String),
+        fields=pl.lit(None, dtype=pl.String),
+    )
+    return pl.concat([known, more])

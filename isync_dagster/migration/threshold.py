@@ -1,0 +1,21 @@
+"""How many rows of an object may be refused before a run counts as failed."""
+
+from __future__ import annotations
+
+import math
+
+import polars as pl
+
+from isync_dagster.migration.extract import extracted
+from isync_dagster.migration.model import SyncJob
+from isync_dagster.plan.model import ObjectPlan
+from isync_dagster.store.runs import Run
+
+
+def allowed_rejects(job: SyncJob, run: Run, plan: ObjectPlan) -> int:
+    """Rows of the object that may be failed or blocked: a number, or a share of the rows extracted."""
+    threshold = job.plan.settings.rejected_rows_threshold
+    if isinstance(threshold, int):
+        return threshold
+    rows: int = extracted(run, plan).select(pl.len()).collect().item()
+    return math.floor(float(str(threshold).rstrip("%")) / 100 * rows)

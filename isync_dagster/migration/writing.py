@@ -1,0 +1,58 @@
+"""The right to write to a target org, held from the first match of a run to its last relink.
+
+The lease is taken by the first step that needs it and kept, with a renewing thread, until the run is
+finished or its process ends; all steps of the run in this process share it.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+from contextlib import ExitStack
+
+from isync_dagster.migration.model import SyncJob
+from isync_dagster.store.lease import Lease
+from isync_dagster.store.runs import Run
+
+_lock = threading.Lock()
+_held: dict[tuple[str, str, str], tuple[Lease, ExitStack]] = {}
+
+
+def hold_target(job: SyncJob, run: Run) -> Lease:
+    """The lease of the job's target for this run; raises `LeaseHeldError` that names the holder."""
+    key = _key(job, run)
+    with _lock:
+        if key not in _held:
+            stack = ExitStack()
+            holder = f"{job.opened_by} (process {os.getpid()})"
+            lease = stack.enter_context(job.store.lease(job.plan.target_org_id).acquire(key[2], holder))
+            stack.enter_context(lease.keep())
+            _held[key] = (lease, stack)
+        lease = _held[key][0]
+    lease.check()
+    return lease
+
+
+def release_target(job: SyncJob, run: Run) -> None:
+    """Give the lease back; harmless where it is not held."""
+    with _lock:
+        held = _held.pop(_key(job, run), None)
+    if held is not None:
+        held[1].close()
+
+
+def release_all() -> None:
+    """Give back what this process holds: at the end of a Dagster run, whatever its outcome, and at exit."""
+    with _lock:
+        all_held = list(_held.values())
+        _held.clear()
+    for _, stack in all_held:
+        stack.close()
+
+
+def _key(job: SyncJob, run: Run) -> tuple[str, str, str]:
+    return (str(job.store.root), job.plan.target_org_id, run.label)
+
+
+atexit.register(release_all)
