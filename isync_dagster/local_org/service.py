@@ -9,7 +9,16 @@ from typing import Any
 
 import duckdb
 
-from isync_dagster.local_org import auth, routes_bulk, routes_control, routes_rows, routes_schema
+from isync_dagster.local_org import (
+    auth,
+    routes_bulk,
+    routes_collections,
+    routes_composite,
+    routes_control,
+    routes_query,
+    routes_rows,
+    routes_schema,
+)
 from isync_dagster.local_org.bulk_jobs import BulkJobs
 from isync_dagster.local_org.cursors import Cursors
 from isync_dagster.local_org.faults import Faults
@@ -37,6 +46,9 @@ class Service:
             *routes_control.routes(),
             *routes_schema.routes(),
             *routes_bulk.routes(),
+            *routes_query.routes(),
+            *routes_collections.routes(),
+            *routes_composite.routes(),
             *routes_rows.routes(),
         ]
 

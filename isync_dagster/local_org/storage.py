@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from threading import RLock
+from threading import RLock, local
 from typing import Any, Final
 
 import duckdb
@@ -37,6 +37,7 @@ class Storage:
         self.pod = pod(seed)
         self._connection = connection
         self._lock = RLock()
+        self._local = local()
         self._lock_file: int | None = None
         self._counters: dict[str, int] = {}
         self._moved: set[str] = set()
@@ -102,17 +103,34 @@ class Storage:
                 os.close(self._lock_file)
                 self._lock_file = None
 
-    def cursor(self) -> duckdb.DuckDBPyConnection:
-        """A read cursor; close it, or use it in a `with`."""
-        return self._connection.cursor()
+    @contextmanager
+    def cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A read cursor on the committed state, or that of the transaction which this thread is in."""
+        active: duckdb.DuckDBPyConnection | None = getattr(self._local, "cursor", None)
+        if active is not None:
+            yield active
+            return
+        cursor = self._connection.cursor()
+        try:
+            yield cursor
+        finally:
+            cursor.close()
 
     @contextmanager
     def transaction(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A write transaction: all or nothing, one at a time; the cursor sees its own writes."""
+        """A write transaction: all or nothing, one at a time; the cursor sees its own writes.
+
+        Inside another transaction of the same thread it joins that one.
+        """
+        active: duckdb.DuckDBPyConnection | None = getattr(self._local, "cursor", None)
+        if active is not None:
+            yield active
+            return
         with self._lock:
             cursor = self._connection.cursor()
             cursor.execute("BEGIN TRANSACTION")
             self._moved.clear()
+            self._local.cursor = cursor
             try:
                 yield cursor
                 self._save_counters(cursor)
@@ -121,6 +139,7 @@ class Storage:
                 cursor.execute("ROLLBACK")
                 raise
             finally:
+                self._local.cursor = None
                 cursor.close()
 
     def _save_counters(self, cursor: duckdb.DuckDBPyConnection) -> None:

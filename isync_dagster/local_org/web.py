@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -82,9 +83,9 @@ class Call:
         return f"/services/data/v{self.version}"
 
     def json(self) -> Any:
-        """The body as JSON; the platform's parser error where it is none."""
+        """The body as JSON, numbers with a point as Decimal; the platform's parser error where it is none."""
         try:
-            return json.loads(self.body)
+            return json.loads(self.body, parse_float=Decimal)
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise ApiError(400, "JSON_PARSER_ERROR", _parser_message(error)) from error
 
