@@ -107,6 +107,7 @@ _CATALOGUE: dict[str, Advice] = {
     "CANNOT_REPARENT_RECORD": Advice(_D, "The master of the record cannot be changed in the target."),
     "CIRCULAR_DEPENDENCY": Advice(_R, "The parents form a circle: break it in the source."),
     "INVALID_FIELD": Advice(_D, "The field or key is not known there: refresh the snapshot (`isync orgs snapshot`)."),
+    "NOT_FOUND": Advice(_D, "The org has no such object, field, record or path, or hides it from this user."),
     "CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY": Advice(_D, _AUTOMATION),
     "CANNOT_EXECUTE_FLOW_TRIGGER": Advice(_D, _AUTOMATION),
     "FLOW_EXCEPTION": Advice(_D, _AUTOMATION),
