@@ -23,10 +23,15 @@ REF = "_ref"
 
 @dataclass
 class DataSet:
-    """Object -> frame, in the order of the source; `origins` says which file an object's rows came from."""
+    """Object -> frame, in the order of the source.
+
+    `origins` says which file an object's rows came from; `links` which objects a lookup points at, by object and
+    field, where the source says so.
+    """
 
     frames: dict[str, pl.DataFrame] = field(default_factory=dict)
     origins: dict[str, str] = field(default_factory=dict)
+    links: dict[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
 
     def add(self, name: str, frame: pl.DataFrame, origin: str = "") -> None:
         """Add rows of an object; more rows of the same object are appended, new columns and all."""
@@ -57,7 +62,7 @@ def apply(
     index = pl.concat([keyed, *(frame.select(REF, "Id") for frame in made.values())]).unique(REF, keep="last")
     for name, frame in data.frames.items():
         sobject = org.describe(name)
-        resolved = _resolve(frame, sobject, index, data.origins.get(name, ""))
+        resolved = _resolve(org, frame, sobject, index, data.origins.get(name, ""))
         resolved = resolved.with_columns(made[name]["Id"]).drop(REF, strict=False)
         org.load(name, resolved)
         if keep_nulls:
@@ -74,6 +79,7 @@ def known_keys(org: LocalOrg) -> dict[str, str]:
     for item in org.schema:
         for info in item.record_type_infos:
             if not info.master:
+                found[f"RecordType/{item.name}.{info.name}"] = info.record_type_id
                 found[f"RecordType/{item.name}.{info.developer_name}"] = info.record_type_id
     for name, key in (("Profile", "Name"), ("User", "Username"), ("Group", "DeveloperName")):
         if org.schema.get(name) is not None:
@@ -94,14 +100,19 @@ def _reserve(org: LocalOrg, name: str, frame: pl.DataFrame) -> pl.DataFrame:
     return pl.DataFrame({REF: refs, "Id": ids})
 
 
-def _resolve(frame: pl.DataFrame, sobject: SObject, index: pl.DataFrame, origin: str) -> pl.DataFrame:
+def _resolve(org: LocalOrg, frame: pl.DataFrame, sobject: SObject, index: pl.DataFrame, origin: str) -> pl.DataFrame:
     for column in references(frame, sobject):
         name = column.name
         values = frame.select(pl.col(name).cast(pl.String).replace("", None).alias(REF))
-        ids = values.join(index, on=REF, how="left", maintain_order="left")["Id"]
-        given = pl.when(pl.col(REF).str.contains(ID_PATTERN)).then(pl.col(REF))
-        final = values.with_columns(ids).select(pl.coalesce("Id", given).alias(name), REF)
-        lost = final.with_row_index("row").filter(pl.col(name).is_null() & pl.col(REF).is_not_null())
+        found = values.join(index, on=REF, how="left", maintain_order="left").with_row_index("row")
+        lost = found.filter(pl.col("Id").is_null() & pl.col(REF).is_not_null())
+        if lost.height:
+            # A real id stands for itself where the org holds that record; people of another org are not brought along.
+            real = _held(org, lost[REF])
+            found = found.join(real, on=REF, how="left", maintain_order="left").with_columns(pl.coalesce("Id", "real"))
+            lost = found.filter(pl.col("Id").is_null() & pl.col(REF).is_not_null())
+            if "User" in column.reference_to:
+                lost = lost.filter(~pl.col(REF).str.contains(ID_PATTERN))
         if lost.height:
             row, value = lost.row(0, named=True)["row"], lost.row(0, named=True)[REF]
             raise DataError(
@@ -111,8 +122,20 @@ def _resolve(frame: pl.DataFrame, sobject: SObject, index: pl.DataFrame, origin:
                 record=_called(frame, row),
                 field=name,
             )
-        frame = frame.with_columns(final[name])
+        frame = frame.with_columns(found["Id"].alias(name))
     return frame
+
+
+def _held(org: LocalOrg, ids: pl.Series) -> pl.DataFrame:
+    """The given ids (`_ref`) that are records of the org, each with itself as `real`."""
+    wanted = ids.unique().filter(ids.unique().str.contains(ID_PATTERN))
+    found = [pl.DataFrame(schema={REF: pl.String, "real": pl.String})]
+    for prefix in wanted.str.head(3).unique():
+        sobject = org.schema.of_id(prefix)
+        if sobject is not None:
+            rows = org.table(sobject.name).select(pl.col("Id").alias(REF), pl.col("Id").alias("real"))
+            found.append(rows.filter(pl.col(REF).is_in(wanted.implode())))
+    return pl.concat(found)
 
 
 def _called(frame: pl.DataFrame, row: int) -> str:
