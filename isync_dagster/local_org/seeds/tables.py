@@ -179,7 +179,7 @@ def _index(parent: pl.DataFrame, parts: Sequence[str]) -> pl.DataFrame:
 def _natural(field: Field, sobject: SObject, parts: Sequence[str], column: str) -> pl.Expr:
     """A key of `known_keys` for parents that every org holds; nothing for other parents without rows."""
     for parent, names in NATURAL.items():
-        if parent in field.reference_to and list(parts)[0] in names:
+        if parent in field.reference_to and parts[0] in names:
             before = f"{parent}/{sobject.name}." if parent == "RecordType" else f"{parent}/"
             return pl.concat_str([pl.lit(before), pl.col(column)]).alias(field.name)
     return pl.lit(None, dtype=pl.String).alias(field.name)

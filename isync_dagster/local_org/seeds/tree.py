@@ -88,7 +88,11 @@ def _records(
             elif isinstance(value, Mapping):
                 values |= _by_natural_key(field_name, value, sobject, name)
             else:
-                values[_spelled(sobject, field_name)] = _text(value)
+                field = sobject.field(field_name) if sobject else None
+                text = _text(value)
+                if text and (field is None or field.is_reference):
+                    text = text.removeprefix("@")
+                values[field.name if field else field_name] = text
         yield _Record(name, values)
         for relationship, children in nested:
             if sobject is None:
@@ -119,18 +123,11 @@ def _by_natural_key(
     return {lookup.name: f"{lookup.reference_to[0]}/{key}"} if lookup and lookup.reference_to else {}
 
 
-def _spelled(sobject: SObject | None, name: str) -> str:
-    field = sobject.field(name) if sobject else None
-    return field.name if field else name
-
-
 def _text(value: Any) -> str | None:
     if value is None:
         return None
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, str):
-        return value.removeprefix("@") if value.startswith("@") and " " not in value else value
     return str(value)
 
 
