@@ -8,6 +8,7 @@ exact complement.
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import date
 from typing import Any
 
 from isync_dagster.local_org.soql.ast import (
@@ -179,18 +180,17 @@ class Conditions:
     def _range(self, operand: Operand, sign: str, value: Literal) -> str:
         today = self.context.now.astimezone(self.context.zone).date()
         first, after = day_range(value.text, today, self.context.fiscal_start)
-        dated = operand.kind == "date"
-        start, end = (self.context.param(day if dated else day_start(day, self.context.zone)) for day in (first, after))
         column = operand.sql
-        within = f"({column} >= {start} AND {column} < {end})"
-        return {
-            "=": within,
-            "!=": f"(NOT coalesce({within}, FALSE))",
-            "<": f"({column} < {start})",
-            "<=": f"({column} < {end})",
-            ">": f"({column} >= {end})",
-            ">=": f"({column} >= {start})",
-        }[sign]
+
+        def edge(day: date) -> str:
+            return self.context.param(day if operand.kind == "date" else day_start(day, self.context.zone))
+
+        if sign in ("<", ">="):
+            return f"({column} {sign} {edge(first)})"
+        if sign in ("<=", ">"):
+            return f"({column} {'<' if sign == '<=' else '>='} {edge(after)})"
+        within = f"({column} >= {edge(first)} AND {column} < {edge(after)})"
+        return within if sign == "=" else f"(NOT coalesce({within}, FALSE))"
 
     def _like(self, operand: Operand, condition: Comparison) -> str:
         value = condition.value

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from isync_dagster.errors import IsyncError
 
-LINE_SHOWN = 160
+# How much of a long line an error shows on either side of the place (as seen in errors of real orgs).
+SHOWN_BEFORE = 37
+SHOWN_AFTER = 50
+SEPARATORS = " ,\t\r"
 
 
 class SoqlError(IsyncError):
@@ -32,17 +35,26 @@ def positioned(text: str, offset: int, problem: str, code: str) -> SoqlError:
     line = text[start : end if end >= 0 else len(text)]
     row = text.count("\n", 0, offset) + 1
     column = offset - start
-    shown, caret = line, column
-    if len(line) > LINE_SHOWN:
-        # A list of hundreds of ids would drown the message: a window around the place is enough.
-        first = max(0, column - LINE_SHOWN // 2)
-        shown, caret = line[first : first + LINE_SHOWN], column - first
+    first, last = _window(line, column)
+    shown, caret = line[first:last], column - first
     return SoqlError(
         f"\n{shown}\n{' ' * caret}^\nERROR at Row:{row}:Column:{column + 1}\n{problem}",
         code=code,
         row=row,
         column=column + 1,
     )
+
+
+def _window(line: str, column: int) -> tuple[int, int]:
+    """The part of a line around a column, cut between words."""
+    first, last = max(0, column - SHOWN_BEFORE), min(len(line), column + SHOWN_AFTER)
+    if first:
+        first = next((at + 1 for at in range(first, column) if line[at] in SEPARATORS), column)
+        while first < column and line[first] in SEPARATORS:
+            first += 1
+    if last < len(line):
+        last = next((at for at in range(last, column, -1) if line[at] in SEPARATORS), last)
+    return first, last
 
 
 def unexpected_token(token: str) -> SoqlError:

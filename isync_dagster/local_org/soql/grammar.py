@@ -24,6 +24,9 @@ KEYWORDS = (
     *("EXCLUDES", "TRUE", "FALSE", "NULL", "_DATA", "_CATEGORY", "AT", "ABOVE", "BELOW", "ABOVE_OR_BELOW"),
 )
 
+# No field, object or alias can have these names; `Group`, `Order` and the like can.
+RESERVED = "and|asc|desc|from|having|in|like|limit|not|null|nulls|or|select|true|false|using|where|with"
+
 SPANS = "days|weeks|months|quarters|years|fiscal_quarters|fiscal_years"
 
 GRAMMAR = r"""
@@ -84,7 +87,6 @@ tail: _FOR PATH ("," PATH)*                                                     
     | _UPDATE PATH ("," PATH)*                                                       -> update_clause
     | _ALL _ROWS                                                                     -> all_rows
 
-PATH: /[a-z_]\w*(\.[a-z_]\w*)*/i
 STRING: /'(?:[^'\\]|\\.)*'/s
 NUMBER: /[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?(?![\w])/i
 DATETIME.4: /\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)/i
@@ -97,7 +99,7 @@ OPERATOR: "<=" | ">=" | "!=" | "<>" | "=" | "<" | ">"
 
 
 def _terminals() -> str:
-    lines = []
+    lines = [rf"PATH: /(?!({RESERVED})(?![\w.]))[a-z_]\w*(\.[a-z_]\w*)*/i"]
     for keyword in KEYWORDS:
         word = keyword.lstrip("_").lower().replace("not_in", r"not\s+in")
         lines.append(f"{keyword}.2: /{word}(?![\\w.])/i")

@@ -28,6 +28,7 @@ def is_count(query: Query) -> bool:
         and first.expression.name == "COUNT"
         and not first.expression.arguments
         and first.alias is None
+        and query.grouping is None
     )
 
 
@@ -79,6 +80,7 @@ class Level:
         self.record = Record(None, None, ())
         self.group = ""
         self.having = ""
+        self.order = ""
         self._joins: list[str] = []
         self._filter = ""
         self.tie = self.scope.root.id_column
@@ -93,11 +95,13 @@ class Level:
             self.columns, self.record = aggregation.columns, aggregation.record
             self.group, self.tie = aggregation.group, aggregation.tie
             self.having = self._having(aggregation)
+            self.order = self._orders(aggregation)
         else:
+            # Before the list is read: a subquery repeats the order too where this level is limited.
+            self.order = self._orders(None)
             selection = Selection(self.operands, query, self._child)
             self.record = selection.read()
             self.columns, self.children = selection.columns, tuple(selection.children)
-        self.order = ", ".join(self._order(item, aggregation) for item in query.order)
 
     @property
     def body(self) -> str:
@@ -159,6 +163,12 @@ class Level:
                 f"cannot use: '{operand.name}'",
                 "MALFORMED_QUERY",
             )
+        if isinstance(node.left, Path) and len(operand.path) > 1:
+            raise self.context.error(
+                node.offset,
+                f"The left operand '{node.left.text}' cannot have more than one level of relationships",
+                "MALFORMED_QUERY",
+            )
         first = query.select[0]
         if len(query.select) != 1 or not isinstance(first, Item) or not isinstance(first.expression, Path):
             raise self.context.error(
@@ -172,7 +182,9 @@ class Level:
                 f"semi join sub-selects can only query id fields, cannot use: '{inner.name}'",
                 "MALFORMED_QUERY",
             )
-        limited = f" ORDER BY {level.order + ', ' if level.order else ''}{level.tie}" if query.limit is not None else ""
+        limited = ""
+        if level.order or query.limit is not None:
+            limited = f" ORDER BY {level.order + ', ' if level.order else ''}{level.tie}"
         limited += f" LIMIT {query.limit:d}" if query.limit is not None else ""
         # A null among the answers would make NOT IN unknown for every row.
         return f"SELECT {inner.sql} {level.body}{' AND' if level.where else ' WHERE'} {inner.sql} IS NOT NULL{limited}"
@@ -199,8 +211,9 @@ class Level:
         if found is None or sobject is None or found.relationship_name is None:
             raise self.context.error(
                 source.offset,
-                f"Didn't understand relationship '{source.text}' in FROM part of query call. If you are attempting to "
-                f"use a custom relationship, be sure to append the '__r' after the custom relationship name. {REFERENCE}",
+                f"Didn't understand relationship '{source.text}' in FROM part of query call. If you are attempting "
+                "to use a custom relationship, be sure to append the '__r' after the custom relationship name. "
+                f"{REFERENCE}",
                 "INVALID_TYPE",
             )
         if self.depth + 1 >= LEVELS_DOWN:
@@ -222,7 +235,7 @@ class Level:
         listed = ", ".join(f"'{item.name}': {rest_value(item.expression, item.kind)}" for item in level.columns)
         keys = ", ".join(part for part in (level.order, level.tie) if part)
         narrowed = ""
-        if self._filter or self.query.limit is not None:
+        if self._filter or (self.query.limit is not None and self.link is None):
             narrowed = f" AND {level.link} IN ({self._own_ids()})"
         numbered = (
             f"SELECT {level.link} AS k, {{{listed}}} AS entry, "
@@ -237,9 +250,16 @@ class Level:
 
     def _own_ids(self) -> str:
         """The ids that this level's conditions leave, so that a subquery reads only their children."""
-        return f"SELECT {self.scope.root.id_column} {self.scope.from_sql}{self.where}"
+        page = ""
+        if self.query.limit is not None and self.link is None:
+            page = f" ORDER BY {self.order + ', ' if self.order else ''}{self.tie} LIMIT {self.query.limit:d}"
+            page += f" OFFSET {self.query.offset_rows or 0:d}"
+        return f"SELECT {self.scope.root.id_column} {self.scope.from_sql}{self.where}{page}"
 
     # order
+
+    def _orders(self, aggregation: Aggregation | None) -> str:
+        return ", ".join(self._order(item, aggregation) for item in self.query.order)
 
     def _order(self, item: Order, aggregation: Aggregation | None) -> str:
         operand = aggregation.aliased(item.expression) if aggregation is not None else None
@@ -257,9 +277,17 @@ class Level:
                 "MALFORMED_QUERY",
             )
         # Text sorts without case; nulls come first in either direction unless the query says otherwise.
-        sql = f"lower({operand.sql})" if family(operand.kind) == "text" else operand.sql
+        keys = [f"lower({operand.sql})" if family(operand.kind) == "text" else operand.sql]
+        if field is not None and field.type == "picklist" and field.picklist_values and not operand.aggregate:
+            # A picklist sorts as its values are arranged; values that are not among them come after.
+            known = self.context.param([value.value for value in field.picklist_values])
+            place = (
+                f"coalesce(list_position(CAST({known} AS VARCHAR[]), {operand.sql}), {len(field.picklist_values) + 1})"
+            )
+            keys.insert(0, f"CASE WHEN {operand.sql} IS NULL THEN NULL ELSE {place} END")
         first = item.nulls_first if item.nulls_first is not None else True
-        return f"{sql} {'DESC' if item.descending else 'ASC'} NULLS {'FIRST' if first else 'LAST'}"
+        direction = f"{'DESC' if item.descending else 'ASC'} NULLS {'FIRST' if first else 'LAST'}"
+        return ", ".join(f"{key} {direction}" for key in keys)
 
 
 def has_typeof(query: Query) -> bool:

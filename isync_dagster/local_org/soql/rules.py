@@ -48,7 +48,7 @@ def check_semi_joins(context: Context, condition: Condition) -> None:
     if len(found) > MOST_SEMI_JOINS:
         raise context.error(
             found[MOST_SEMI_JOINS][0].offset,
-            f"Maximum {MOST_SEMI_JOINS} semi join sub-selects are allowed in a query",
+            f"Maximum {MOST_SEMI_JOINS} semi join sub-selects are allowed",
             "MALFORMED_QUERY",
         )
 

@@ -1,0 +1,273 @@
+"""What Salesforce refuses, with its code and words."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import pytest
+
+from isync_dagster.local_org.soql import SoqlError
+from isync_dagster_tests.local_org.soql.org import compiled, record_id
+
+WSDL = "Please reference your WSDL or the describe call for the appropriate names."
+
+
+def refused(text: str, **options: Any) -> SoqlError:
+    with pytest.raises(SoqlError) as caught:
+        compiled(text, **options)
+    return caught.value
+
+
+def test_the_recorded_message_of_an_unknown_object() -> None:
+    error = refused("select count() from XYZZY")
+    assert error.code == "INVALID_TYPE"
+    assert error.message == (
+        "\nselect count() from XYZZY\n                    ^\nERROR at Row:1:Column:21\n"
+        "sObject type 'XYZZY' is not supported. If you are attempting to use a custom object, be sure to append the "
+        f"'__c' after the entity name. {WSDL}"
+    )
+
+
+def test_an_unknown_column_on_a_later_line() -> None:
+    error = refused("SELECT Id\nFROM Account\nWHERE Foo = 1")
+    assert error.code == "INVALID_FIELD"
+    assert error.message == (
+        "\nWHERE Foo = 1\n      ^\nERROR at Row:3:Column:7\n"
+        "No such column 'Foo' on entity 'Account'. If you are attempting to use a custom field, be sure to append the "
+        f"'__c' after the custom field name. {WSDL}"
+    )
+
+
+def test_a_long_line_is_shown_around_the_place() -> None:
+    ids = ", ".join(f"'{record_id('001', number)}'" for number in range(50))
+    error = refused(f"SELECT Id FROM Account WHERE Id IN ({ids}) AND Nope = 1")
+    shown, caret = error.message.split("\n")[1:3]
+    assert shown == f"'{record_id('001', 49)}') AND Nope = 1"
+    assert shown[caret.index("^") :].startswith("Nope")
+    assert f"Column:{36 + len(ids) + 7}\n" in error.message
+
+
+def test_errors_survive_pickling() -> None:
+    error = refused("SELECT Foo FROM Account")
+    again = pickle.loads(pickle.dumps(error))
+    assert (again.code, again.message) == (error.code, error.message)
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "tail"),
+    [
+        (
+            "SELECT Foo.Name FROM Account",
+            "INVALID_FIELD",
+            "Didn't understand relationship 'Foo' in field path. If you are attempting to use a custom "
+            "relationship, be sure to "
+            f"append the '__r' after the custom relationship name. {WSDL}",
+        ),
+        (
+            "SELECT Id, (SELECT Id FROM Foos) FROM Account",
+            "INVALID_TYPE",
+            "Didn't understand relationship 'Foos' in FROM part of query call. If you are attempting to use a custom "
+            f"relationship, be sure to append the '__r' after the custom relationship name. {WSDL}",
+        ),
+        ("SELECT Owner.Nope FROM Case", "INVALID_FIELD", "No such column 'Nope' on entity 'Name'."),
+        ("SELECT Id FROM Account WHERE Id = 'abc'", "INVALID_QUERY_FILTER_OPERATOR", "invalid ID field: abc"),
+        (
+            "SELECT Id FROM Account WHERE OwnerId IN ('005', 'x')",
+            "INVALID_QUERY_FILTER_OPERATOR",
+            "invalid ID field: 005",
+        ),
+        (
+            "SELECT Id FROM Account WHERE Id LIKE '001%'",
+            "INVALID_QUERY_FILTER_OPERATOR",
+            "invalid operator on id field",
+        ),
+        (
+            "SELECT Id FROM Account WHERE Active__c > true",
+            "INVALID_QUERY_FILTER_OPERATOR",
+            "invalid operator on boolean field",
+        ),
+        (
+            "SELECT Id FROM Account WHERE Name INCLUDES ('a')",
+            "INVALID_QUERY_FILTER_OPERATOR",
+            "invalid operator on string field",
+        ),
+        (
+            "SELECT Id FROM Account WHERE CreatedDate > '2024-01-01'",
+            "INVALID_FIELD",
+            "value of filter criterion for field 'CreatedDate' must be of type dateTime and should not be "
+            "enclosed in quotes",
+        ),
+        (
+            "SELECT Id FROM Account WHERE CreatedDate > 2024-01-01",
+            "INVALID_FIELD",
+            "value of filter criterion for field 'CreatedDate' must be of type dateTime and should not be "
+            "enclosed in quotes",
+        ),
+        (
+            "SELECT Id FROM Account WHERE Founded__c = 2024-01-01T00:00:00Z",
+            "INVALID_FIELD",
+            "value of filter criterion for field 'Founded__c' must be of type date and should not be enclosed in "
+            "quotes",
+        ),
+        (
+            "SELECT Id FROM Account WHERE Name = 5",
+            "INVALID_FIELD",
+            "value of filter criterion for field 'Name' must be of type string and should be enclosed in quotes",
+        ),
+        (
+            "SELECT Id FROM Account WHERE AnnualRevenue = '5'",
+            "INVALID_FIELD",
+            "value of filter criterion for field 'AnnualRevenue' must be of type double and should not be "
+            "enclosed in quotes",
+        ),
+        (
+            "SELECT Id FROM Account WHERE Active__c = 'true'",
+            "INVALID_FIELD",
+            "value of filter criterion for field 'Active__c' must be of type boolean and should not be enclosed "
+            "in quotes",
+        ),
+        ("SELECT Id FROM Account WHERE Founded__c = 2024-02-31", "MALFORMED_QUERY", "Invalid date: 2024-02-31"),
+        (
+            "SELECT Id FROM Account WHERE Description = 'x'",
+            "INVALID_FIELD",
+            "field 'Description' can not be filtered in a query call",
+        ),
+        (
+            "SELECT Id FROM Account WHERE BillingAddress = null",
+            "INVALID_FIELD",
+            "field 'BillingAddress' can not be filtered in a query call",
+        ),
+        (
+            "SELECT Id FROM Account ORDER BY Description",
+            "INVALID_FIELD",
+            "field 'Description' can not be sorted in a query call",
+        ),
+        (
+            "SELECT CreatedDate, COUNT(Id) FROM Account GROUP BY CreatedDate",
+            "MALFORMED_QUERY",
+            "field 'CreatedDate' can not be grouped in a query call",
+        ),
+        ("SELECT SUM(Name) FROM Account", "MALFORMED_QUERY", "field Name does not support aggregate operator SUM"),
+        (
+            "SELECT COUNT(Active__c) FROM Account",
+            "MALFORMED_QUERY",
+            "field Active__c does not support aggregate operator COUNT",
+        ),
+        ("SELECT Name, COUNT(Id) FROM Account", "MALFORMED_QUERY", "Field must be grouped or aggregated: Name"),
+        (
+            "SELECT Name, Industry FROM Account GROUP BY Industry",
+            "MALFORMED_QUERY",
+            "Field must be grouped or aggregated: Name",
+        ),
+        (
+            "SELECT Industry FROM Account GROUP BY Industry HAVING Name = 'x'",
+            "MALFORMED_QUERY",
+            "Field must be grouped or aggregated: Name",
+        ),
+        (
+            "SELECT Industry FROM Account GROUP BY Industry ORDER BY Name",
+            "MALFORMED_QUERY",
+            "Ordered field must be grouped or aggregated: Name",
+        ),
+        ("SELECT COUNT(Id) x, MAX(Name) x FROM Account", "MALFORMED_QUERY", "duplicate alias: x"),
+        ("SELECT Name n FROM Account", "MALFORMED_QUERY", "only aggregate expressions use field aliasing"),
+        ("SELECT Id, id FROM Account", "INVALID_FIELD", "duplicate field selected: Id"),
+        (
+            "SELECT FIELDS(ALL) FROM Account",
+            "MALFORMED_QUERY",
+            "The SOQL FIELDS function must have a LIMIT of at most 200",
+        ),
+        (
+            "SELECT FIELDS(CUSTOM) FROM Account LIMIT 201",
+            "MALFORMED_QUERY",
+            "The SOQL FIELDS function must have a LIMIT of at most 200",
+        ),
+        ("SELECT FIELDS(ALL), Name FROM Account LIMIT 2", "INVALID_FIELD", "duplicate field selected: Name"),
+        ("SELECT Id FROM Account OFFSET 2001", "NUMBER_OUTSIDE_VALID_RANGE", "Maximum SOQL offset allowed is 2000"),
+        ("SELECT Id FROM Account ALL ROWS", "MALFORMED_QUERY", "ALL ROWS not allowed in this context"),
+        ("SELECT Id FROM Hidden__c", "INVALID_TYPE_FOR_OPERATION", "entity type Hidden__c does not support query"),
+        (
+            "SELECT Id FROM Account WHERE Name = 'x' OR Id IN (SELECT AccountId FROM Contact)",
+            "MALFORMED_QUERY",
+            "Semi join sub-selects are not allowed with the 'OR' operator",
+        ),
+        (
+            "SELECT Id FROM Account WHERE Id IN (SELECT AccountId FROM Contact WHERE Id IN (SELECT ReportsToId "
+            "FROM Contact))",
+            "MALFORMED_QUERY",
+            "Nesting of semi join sub-selects is not supported",
+        ),
+        (
+            "SELECT Id FROM Account WHERE Id IN (SELECT AccountId FROM Contact) AND Id IN (SELECT AccountId FROM "
+            "Case) AND "
+            "Id IN (SELECT AccountId FROM Order)",
+            "MALFORMED_QUERY",
+            "Maximum 2 semi join sub-selects are allowed",
+        ),
+        (
+            "SELECT Id FROM Account WHERE Id IN (SELECT Name FROM Contact)",
+            "MALFORMED_QUERY",
+            "semi join sub-selects can only query id fields, cannot use: 'Name'",
+        ),
+        (
+            "SELECT Id FROM Account WHERE Name IN (SELECT AccountId FROM Contact)",
+            "MALFORMED_QUERY",
+            "should be an id field, cannot use: 'Name'",
+        ),
+        (
+            "SELECT Id FROM Contact WHERE Account.Id IN (SELECT AccountId FROM Case)",
+            "MALFORMED_QUERY",
+            "The left operand 'Account.Id' cannot have more than one level of relationships",
+        ),
+        (
+            "SELECT Id FROM Account WHERE COUNT(Id) > 1",
+            "MALFORMED_QUERY",
+            "Aggregate functions are not allowed in a WHERE",
+        ),
+        (
+            "SELECT ReportsTo.ReportsTo.ReportsTo.ReportsTo.ReportsTo.ReportsTo.Name FROM Contact",
+            "MALFORMED_QUERY",
+            "cannot follow more than 5",
+        ),
+        (
+            "SELECT TYPEOF Account WHEN Account THEN Name END FROM Case",
+            "MALFORMED_QUERY",
+            "only supported on polymorphic",
+        ),
+        ("SELECT UPPER(Name) FROM Account", "MALFORMED_QUERY", "unexpected token: 'UPPER'"),
+    ],
+)
+def test_refusals(text: str, code: str, tail: str) -> None:
+    error = refused(text)
+    assert error.code == code
+    assert tail in error.message
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "message"),
+    [
+        ("SELECT BillingAddress FROM Account", "API_ERROR", "Selecting compound data not supported in Bulk Query"),
+        ("SELECT COUNT() FROM Account", "API_ERROR", "Aggregate Relationships not supported in Bulk Query"),
+        ("SELECT MAX(Name) FROM Account", "API_ERROR", "Aggregate Relationships not supported in Bulk Query"),
+        ("SELECT Name FROM Account GROUP BY Name", "API_ERROR", "Aggregate Relationships not supported in Bulk Query"),
+        (
+            "SELECT (SELECT Id FROM Contacts) FROM Account",
+            "API_ERROR",
+            "Aggregate Relationships not supported in Bulk Query",
+        ),
+        ("SELECT Id FROM Account LIMIT 1 OFFSET 1", "API_ERROR", "OFFSET clause not supported in Bulk Query"),
+        ("SELECT TYPEOF Owner WHEN User THEN Name END FROM Case", "API_ERROR", "TYPEOF not supported in Bulk Query"),
+        ("SELECT Body FROM Attachment", "API_ERROR", "Selecting binary data not supported in Bulk Query"),
+        (
+            "SELECT FIELDS(ALL) FROM Account LIMIT 1",
+            "API_ERROR",
+            "The SOQL FIELDS function with ALL is not supported in Bulk Query",
+        ),
+    ],
+)
+def test_bulk_refuses_what_bulk_cannot(text: str, code: str, message: str) -> None:
+    error = refused(text, bulk=True)
+    assert (error.code, error.message) == (code, message)
+    if "FIELDS" not in text:
+        assert compiled(text)
