@@ -155,7 +155,7 @@ def _relationships(
     for lookup in lookups:
         field = lookup.target.name
         compared = _compared(states, there, plan, lookup)
-        right, bad = compared.select(pl.col("_right").sum(), (~pl.col("_right")).sum()).collect().row(0)
+        right, bad = compared.select(right=pl.col("_right").sum(), wrong=(~pl.col("_right")).sum()).collect().row(0)
         verified, wrong = verified + right, wrong + bad
         numbers[f"{field} verified"] = right
         limit = max(2, job.options.spot_checks // max(1, len(lookups)))

@@ -138,7 +138,11 @@ def _with_parents(job: SyncJob, run: Run, plan: ObjectPlan, rows: pl.LazyFrame, 
     pairs = pairs_of(job, run, plan.lookup(name)).select(source_id="source_id", _to="target_id")
     filled = rows.join(pairs, left_on=f"_from.{name}", right_on="source_id", how="left", maintain_order="left")
     filled = filled.with_columns(pl.col("_to").alias(name)).drop("_to")
-    orphan = pl.col(name).is_null() & pl.col("_decision").is_in(["insert", "update"])
+    orphan = (
+        pl.col(name).is_null()
+        & pl.col(f"_from.{name}").is_not_null()
+        & pl.col("_decision").cast(pl.String).is_in(["insert", "update"])
+    )
     run.audit(plan.object).append(
         f"level-{wave:05d}",
         filled.filter(orphan).select(
@@ -156,7 +160,7 @@ def _with_parents(job: SyncJob, run: Run, plan: ObjectPlan, rows: pl.LazyFrame, 
 def cut(
     job: SyncJob, payload: pl.LazyFrame, operation: str, wave: int, external_id: str | None, first: int
 ) -> Iterator[tuple[Chunk, pl.LazyFrame]]:
-    """Chunks of a payload (`_row`, `_source_id`, `_target_id`, `_literal`, then wire strings), in row order.
+    """Chunks of a payload (`_row`, `_source_id`, `_target_id`, `_collections`, then wire strings), in row order.
 
     Rows with a value that is literally `#N/A` go by collections, which can say it; so do a few updates, which
     are repeatable there and cost one call instead of six.
@@ -165,7 +169,7 @@ def cut(
     # Quotes around a value and the comma after it; doubled quotes inside are rare enough for the margin.
     size_of = pl.sum_horizontal([pl.col(name).str.len_bytes().fill_null(0) + 3 for name in cells])
     for literal in (False, True):
-        part = payload.filter(pl.col("_literal") == literal).drop("_literal")
+        part = payload.filter(pl.col("_collections") == literal).drop("_collections")
         rows, size = part.select(pl.len(), size_of.sum()).collect().row(0)
         if not rows:
             continue
