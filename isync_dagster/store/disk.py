@@ -15,6 +15,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 from pathlib import Path
 
 from upath import UPath
@@ -64,14 +65,16 @@ def make_folder(folder: UPath) -> None:
 
 
 def _make(folder: Path) -> None:
+    if folder.is_dir():
+        return
+    if folder.parent != folder:
+        _make(folder.parent)
     try:
-        os.mkdir(folder, PRIVATE)  # noqa: PTH102 (Path.mkdir has no way to give parents a mode)
+        # Not Path.mkdir(parents=True), which gives the parents another mode.
+        folder.mkdir(PRIVATE)
     except FileExistsError:
         if not folder.is_dir():
             raise
-    except FileNotFoundError:
-        _make(folder.parent)
-        _make(folder)
     else:
         sync_folder(folder.parent)
 
@@ -273,6 +276,27 @@ def _walk(folder: str, prefix: str) -> Iterator[str]:
 
 
 # ── removing ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def sweep(folder: UPath, older_than: timedelta) -> int:
+    """Remove temporaries that killed processes left below a folder of a local disk; how many there were.
+
+    No write takes as long as `older_than`, by the disk's own clock.
+    """
+    if not is_local(folder):
+        return 0
+    removed = 0
+    with failing("sweep", folder), temporary(folder / "sweep") as probe:
+        probe.touch()
+        latest = probe.stat().st_mtime - older_than.total_seconds()
+        for name in _walk(folder.path, ""):
+            place = Path(folder.path) / name
+            if place != probe and place.name.startswith(".") and place.name.endswith(".tmp"):
+                with suppress(FileNotFoundError):
+                    if place.stat().st_mtime < latest:
+                        place.unlink()
+                        removed += 1
+    return removed
 
 
 def remove(path: UPath) -> None:

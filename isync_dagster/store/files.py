@@ -8,6 +8,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
+import re
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime, time
 from decimal import Decimal
@@ -45,6 +47,7 @@ Frame = pl.DataFrame | pl.LazyFrame
 Schema = Mapping[str, Any]
 """Column name -> Polars dtype."""
 
+_OS_ERROR = re.compile(r"\(os error (\d+)\)")
 POLARS_READS = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss"})
 """Object stores that Polars reads by itself, lazily; of any other the bytes are fetched."""
 
@@ -136,7 +139,13 @@ def write_hashed(folder: UPath, stem: str, frame: Frame) -> tuple[UPath, str, in
 
 
 def _sink(frame: Frame, place: Path, required: Sequence[str], path: UPath) -> int:
-    frame.lazy().sink_parquet(place, compression="zstd")
+    try:
+        frame.lazy().sink_parquet(place, compression="zstd")
+    except pl.exceptions.ComputeError as error:
+        # Polars reports a full disk as a computation that failed; the number is all that tells.
+        if number := _OS_ERROR.search(str(error)):
+            raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
+        raise
     written = pl.scan_parquet(place, glob=False, hive_partitioning=False)
     counts = written.select(pl.len().alias("_rows"), *(pl.col(name).null_count() for name in required)).collect()
     for name in required:

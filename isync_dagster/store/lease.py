@@ -65,31 +65,35 @@ class LeaseDesk:
         `holder` is how people recognise the worker. Raises `LeaseHeldError` while another run holds it; with
         `takeover` it is taken even so, which is right only when the other is known to be dead.
         """
-        member = secrets.token_hex(8)
-        lease = Lease(self, label, holder, member, self.clock())
+        lease = Lease(self, label, holder, secrets.token_hex(8), self.clock())
+        try:
+            self._take(lease, takeover)
+        except BaseException:
+            # A member file without a member would keep the lease from being given back.
+            lease.forget()
+            raise
+        return lease
+
+    def _take(self, lease: Lease, takeover: bool) -> None:
         for _ in range(TRIES):
             top = self.top()
             action = "take"
             if top is not None and top.action != "free":
-                if top.label == label:
+                if top.label == lease.label:
                     action = "join"
                 elif not takeover and self.live_members(top):
                     raise self._held(top)
             lease.announce()
             number = top.generation + 1 if top else 1
-            slot = {"action": action, "label": label, "member": member, **lease.describe()}
+            slot = {"action": action, "label": lease.label, "member": lease.member, **lease.describe()}
             if not files.create_if_absent(self.slot_path(number), slot):
                 continue
             # A slot that had been pruned can be made again: only the newest one counts.
             now = self.top()
-            if now is not None and now.action != "free" and now.label == label:
-                self._tidy(number, label)
+            if now is not None and now.action != "free" and now.label == lease.label:
+                self._tidy(number, lease.label)
                 self.show(slot)
-                return lease
-            if now is not None and now.action != "free" and not takeover:
-                lease.forget()
-                raise self._held(now)
-        lease.forget()
+                return
         raise StoreError(f"The lease of {self.subject} changes hands too fast. Run again.", path=str(self.folder))
 
     def acquire_alone(self, holder: str) -> Lease:

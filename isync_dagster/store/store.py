@@ -61,6 +61,10 @@ class Store:
         files.write_bytes(probe, b"")
         files.remove(probe)
 
+    def sweep(self, older_than: timedelta = timedelta(days=1)) -> int:
+        """Remove temporaries that killed processes left behind; how many there were."""
+        return disk.sweep(self.root, older_than)
+
     def jobs(self) -> list[JobKey]:
         """Every sync job that has runs."""
         found = []
