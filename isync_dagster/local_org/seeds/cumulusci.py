@@ -49,6 +49,7 @@ def _step(
     sobject = str(step.get("sf_object") or called)
     rows, key = _rows(database, table, step.get("filters"))
     columns = {column.lower(): column for column in rows.columns}
+    loose = {_loose(column): column for column in rows.columns}
     chosen: dict[str, pl.Expr] = {REF: _keyed(pl.col(key), [table])}
     for field, column in _fields(step.get("fields")).items():
         source = columns.get(column.lower())
@@ -56,7 +57,7 @@ def _step(
             chosen[field] = pl.col(source)
     for field, lookup in (step.get("lookups") or {}).items():
         known = lookup or {}
-        source = columns.get(str(known.get("key_field") or field).lower()) or columns.get(field.lower())
+        source = loose.get(_loose(str(known.get("key_field") or field))) or loose.get(_loose(field))
         if source is None:
             continue
         parents = known.get("table")
@@ -71,6 +72,11 @@ def _step(
     elif "RecordTypeId" in chosen:
         chosen["RecordTypeId"] = _record_types(database, tables, table, sobject, chosen["RecordTypeId"])
     data.add(sobject, rows.select([value.alias(name) for name, value in chosen.items()]), origin)
+
+
+def _loose(name: str) -> str:
+    """A name without case and underscores: CampaignId is the column campaign_id of older dumps."""
+    return name.lower().replace("_", "")
 
 
 def _keyed(column: pl.Expr, tables: Sequence[str]) -> pl.Expr:
