@@ -91,7 +91,7 @@ class LeaseDesk:
             # A slot that had been pruned can be made again: only the newest one counts.
             now = self.top()
             if now is not None and now.action != "free" and now.label == lease.label:
-                self._tidy(number, lease.label)
+                self._tidy(number)
                 self.show(slot)
                 return
         raise StoreError(f"The lease of {self.subject} changes hands too fast. Run again.", path=str(self.folder))
@@ -165,14 +165,14 @@ class LeaseDesk:
         else:
             files.write_json(self.copy, slot)
 
-    def _tidy(self, newest: int, label: str) -> None:
-        """Remove older slots, and what members of other runs left behind."""
+    def _tidy(self, newest: int) -> None:
+        """Remove older slots, and what members left behind that are no longer alive."""
         for generation in self.generations():
             if generation < newest:
                 files.remove(self.slot_path(generation))
         for name in files.names(self.folder / "alive"):
             data = files.read_json(self.folder / "alive" / name)
-            if data is not None and data["label"] != label and not self._alive(data):
+            if data is not None and not self._alive(data):
                 files.remove(self.folder / "alive" / name)
 
     def _held(self, slot: Slot) -> LeaseHeldError:

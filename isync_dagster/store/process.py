@@ -46,7 +46,7 @@ class Process:
         """Whether the process lives, seen from the machine of `me`; None where that cannot be seen from there."""
         if not self.machine or self.machine != me.machine:
             return None
-        return _start(self.pid) == self.started
+        return self == me or _start(self.pid) == self.started
 
 
 @cache

@@ -97,8 +97,8 @@ class Run:
 
     @property
     def label(self) -> str:
-        """The run as the lease and people name it: template/phase/number."""
-        return f"{self.job.template}/{self.job.phase}/{self.number}"
+        """The run as the lease and people name it; two runs of a store that write to one target differ in it."""
+        return f"{self.job.template}/{self.job.phase}/{self.number} from {self.job.source_org_id}"
 
     def plan(self) -> dict[str, Any]:
         """The plan it was opened with, as JSON."""

@@ -4,6 +4,7 @@ import errno
 import os
 import resource
 import signal
+import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem  # type: ignore[import-untyped]
 from polars.testing import assert_frame_equal
 from upath import UPath
 
@@ -85,6 +87,29 @@ class TestCreateIfAbsent:
 
         monkeypatch.setattr("os.link", link_and_lose_the_answer)
         assert files.create_if_absent(UPath(tmp_path) / "a.json", {"by": 1})
+
+    def test_an_object_store_may_say_precondition_failed(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """s3fs turns "412 Precondition Failed" into OSError(EINVAL)."""
+        create = MemoryFileSystem.pipe_file
+
+        def as_s3(fs: MemoryFileSystem, path: str, value: bytes, mode: str = "overwrite") -> None:
+            try:
+                create(fs, path, value, mode=mode)
+            except FileExistsError:
+                raise OSError(errno.EINVAL, "At least one of the pre-conditions you specified did not hold") from None
+
+        monkeypatch.setattr(MemoryFileSystem, "pipe_file", as_s3)
+        path = UPath(f"memory://{uuid.uuid4().hex}/a.json")
+        assert files.create_if_absent(path, {"by": 1})
+        assert not files.create_if_absent(path, {"by": 2})
+
+    def test_an_object_store_out_of_reach_is_an_error(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def gone(*_: object, **__: object) -> None:
+            raise OSError(errno.EBUSY, "Please reduce your request rate")
+
+        monkeypatch.setattr(MemoryFileSystem, "pipe_file", gone)
+        with pytest.raises(StoreError, match=r"Cannot write memory://.*a\.json: Please reduce"):
+            files.create_if_absent(UPath(f"memory://{uuid.uuid4().hex}/a.json"), {})
 
     def test_a_filesystem_without_conditional_put_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(disk, "CONDITIONAL_PUT", frozenset())

@@ -138,6 +138,13 @@ def test_a_living_process_of_this_machine_keeps_it_whatever_the_clock(desk: Leas
     desk.acquire("other/all/1", "bob", takeover=True).check()
 
 
+def test_a_resumed_run_does_not_wait_for_its_dead_worker(desk: LeaseDesk) -> None:
+    replace(desk, me=replace(desk.me, started=desk.me.started - 1)).acquire("demo/all/1", "the one that was killed")
+    desk.acquire("demo/all/1", "ada").release()
+    assert desk.holder() is None
+    assert files.names(desk.folder / "alive") == []
+
+
 def test_a_process_with_the_same_id_is_another_one(desk: LeaseDesk) -> None:
     replace(desk, me=replace(desk.me, started=desk.me.started - 1)).acquire("demo/all/1", "ada")
     desk.acquire("other/all/1", "bob").check()
@@ -167,11 +174,9 @@ def test_keep_renews_in_the_background(url: str) -> None:
     desk = Store.open(url).lease(TARGET, ttl=timedelta(milliseconds=40))
     lease = desk.acquire("a", "ada")
     first = files.read_json(desk.alive_path(lease.member))
-    seen = threading.Event()
     with lease.keep():
-        while not seen.is_set():
-            if files.read_json(desk.alive_path(lease.member)) != first:
-                seen.set()
+        while files.read_json(desk.alive_path(lease.member)) == first:
+            threading.Event().wait(0.01)
         lease.check()
     lease.release()
 
@@ -182,7 +187,7 @@ def test_keep_notices_a_loss(url: str) -> None:
     with lease.keep():
         desk.acquire("b", "bob", takeover=True)
         while lease._lost is None:
-            pass
+            threading.Event().wait(0.01)
         with pytest.raises(LeaseHeldError, match="held by bob"):
             lease.check()
 
@@ -211,8 +216,8 @@ class TestProcesses:
             with pytest.raises(LeaseHeldError, match="the one that was killed"):
                 desk.acquire("other/all/1", "bob")
             racing.kill(process)
-            while _has_memory(process.pid):
-                pass
+            while _is_running(process.pid):
+                threading.Event().wait(0.01)
             desk.acquire("other/all/1", "bob").check()
 
 
@@ -224,6 +229,6 @@ def write_as_pair(worker: int, url: str, target: str, rounds: int, inside: str) 
     return racing.write_under_lease(worker, url, target, f"run {worker % 2}", rounds, inside)
 
 
-def _has_memory(pid: int | None) -> bool:
+def _is_running(pid: int | None) -> bool:
     """False once the kernel has ended the process, reaped or not."""
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"

@@ -167,7 +167,7 @@ class TestContents:
         run = store.runs(JOB).open_or_resume(PLAN, "h", T0, "me")
         with run.claim("load", "Account", "worker 1"):
             with pytest.raises(
-                LeaseHeldError, match="load of Account in run demo/all/1 is being written to by worker 1"
+                LeaseHeldError, match=r"load of Account in run demo/all/1 from 00DA+ is being written to by worker 1"
             ):
                 run.claim("load", "Account", "worker 1")
             run.claim("load", "Contact", "worker 2").release()
