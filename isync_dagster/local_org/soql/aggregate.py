@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from isync_dagster.local_org.soql.ast import Call, Expression, Item, Path, Query
 from isync_dagster.local_org.soql.errors import SoqlError
 from isync_dagster.local_org.soql.operands import AGGREGATES, Operand, Operands
@@ -86,6 +88,9 @@ class Aggregation:
         self, operand: Operand, expression: Expression, problem: str = "Field must be grouped or aggregated"
     ) -> None:
         """Refuses an operand that has no single value in a group."""
+        ungrouped = next((item for item in self._rolled_up(expression) if item.sql not in self._grouped), None)
+        if ungrouped is not None:
+            raise self.context.error(expression.offset, f"{problem}: {ungrouped.name}", "MALFORMED_QUERY")
         if operand.aggregate or operand.sql in self._grouped:
             return
         if isinstance(expression, Call) and expression.name not in AGGREGATES:
@@ -93,3 +98,12 @@ class Aggregation:
             if inner and all(self.operands.read(item).sql in self._grouped for item in inner):
                 return
         raise self.context.error(expression.offset, f"{problem}: {operand.name}", "MALFORMED_QUERY")
+
+    def _rolled_up(self, expression: Expression) -> Iterator[Operand]:
+        """What GROUPING() is asked of: it tells the totals of a grouped field."""
+        if isinstance(expression, Call):
+            for argument in expression.arguments:
+                if isinstance(argument, Path | Call):
+                    if expression.name == "GROUPING":
+                        yield self.operands.read(argument)
+                    yield from self._rolled_up(argument)

@@ -5,12 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime, tzinfo
 
 from isync_dagster.local_org.org_schema import OrgSchema
-from isync_dagster.local_org.soql.ast import Query
-from isync_dagster.local_org.soql.errors import SoqlError
 from isync_dagster.local_org.soql.grammar import parse
 from isync_dagster.local_org.soql.level import Level, is_aggregate, is_count, root_object
 from isync_dagster.local_org.soql.result import CompiledQuery
-from isync_dagster.local_org.soql.rules import check_clauses
+from isync_dagster.local_org.soql.rules import check_bulk, check_clauses, check_needed_filters
 from isync_dagster.local_org.soql.scope import Context
 
 
@@ -36,7 +34,8 @@ def compile_query(
     check_clauses(query)
     sobject = root_object(context, query)
     if bulk:
-        _check_bulk(query)
+        check_bulk(query, sobject, aggregate=is_count(query) or is_aggregate(query))
+    check_needed_filters(query, sobject)
     level = Level(context, query, sobject)
     return CompiledQuery(
         text=text,
@@ -54,10 +53,3 @@ def compile_query(
         children=level.children,
         scope=query.scope,
     )
-
-
-def _check_bulk(query: Query) -> None:
-    if is_count(query) or is_aggregate(query):
-        raise SoqlError("Aggregate Relationships not supported in Bulk Query", code="API_ERROR")
-    if query.offset_rows is not None:
-        raise SoqlError("OFFSET clause not supported in Bulk Query", code="API_ERROR")

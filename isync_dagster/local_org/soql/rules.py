@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-from isync_dagster.local_org.soql.ast import And, Condition, Membership, Not, Or, Query, Subquery
+from isync_dagster.local_org.soql.ast import And, Comparison, Condition, Membership, Not, Or, Path, Query, Subquery
 from isync_dagster.local_org.soql.errors import SoqlError, unexpected_token
 from isync_dagster.local_org.soql.scope import Context
+from isync_dagster.schema.model import SObject
 
 LARGEST_OFFSET = 2000
 MOST_SEMI_JOINS = 2
 MOST_SUBQUERIES = 20
 WITH_CLAUSES = frozenset({"SECURITY_ENFORCED", "USER_MODE", "SYSTEM_MODE", "DATA CATEGORY", "PRICEBOOKID", "NETWORK"})
+# Objects that REST answers and Bulk does not (the list of a widely used connector, found by trying).
+NOT_IN_BULK = frozenset(
+    {
+        *("AcceptedEventRelation", "AttachedContentNote", "CaseStatus", "ContractStatus", "DeclinedEventRelation"),
+        *("FieldSecurityClassification", "OrderStatus", "PartnerRole", "RecentlyViewed", "ServiceAppointmentStatus"),
+        *("ShiftStatus", "SolutionStatus", "TaskPriority", "TaskStatus", "UndecidedEventRelation", "UserRecordAccess"),
+        *("WorkOrderLineItemStatus", "WorkOrderStatus"),
+    }
+)
+# Objects that need a filter by one of these fields. Id is among them for reads of single records.
+NEEDED_FILTERS = {"ContentDocumentLink": ("ContentDocumentId", "LinkedEntityId", "Id")}
 FOR_CLAUSES = frozenset({"VIEW", "REFERENCE", "UPDATE", "UPDATE TRACKING", "UPDATE VIEWSTAT"})
 
 
@@ -29,6 +41,37 @@ def check_clauses(query: Query) -> None:
     subqueries = [item for item in query.select if isinstance(item, Subquery)]
     if len(subqueries) > MOST_SUBQUERIES:
         raise SoqlError(f"A query can hold no more than {MOST_SUBQUERIES} subqueries", code="QUERY_TOO_COMPLICATED")
+
+
+def check_bulk(query: Query, sobject: SObject, *, aggregate: bool) -> None:
+    """Refuses what Bulk 2.0 does not run; columns are judged where they are selected."""
+    if sobject.name in NOT_IN_BULK:
+        raise SoqlError(f"Entity '{sobject.name}' is not supported by the Bulk API.", code="INVALIDENTITY")
+    if aggregate:
+        raise SoqlError("Aggregate Relationships not supported in Bulk Query", code="API_ERROR")
+    if query.offset_rows is not None:
+        raise SoqlError("OFFSET clause not supported in Bulk Query", code="API_ERROR")
+
+
+def check_needed_filters(query: Query, sobject: SObject) -> None:
+    """Refuses a query of an object that only answers for given ids."""
+    needed = NEEDED_FILTERS.get(sobject.name)
+    if needed is None:
+        return
+    parts = query.where.conditions if isinstance(query.where, And) else (query.where,)
+    lower = {name.lower() for name in needed}
+    for part in parts:
+        equal = isinstance(part, Comparison) and part.operator == "="
+        listed = isinstance(part, Membership) and not part.negated
+        names = (
+            isinstance(part, Comparison | Membership) and isinstance(part.left, Path) and part.left.parts[-1].lower()
+        )
+        if (equal or listed) and names in lower:
+            return
+    raise SoqlError(
+        f"Implementation restriction: {sobject.name} requires a filter by a single Id on {needed[0]} or {needed[1]} "
+        "using the equals operator or multiple Id's using the IN operator."
+    )
 
 
 def check_semi_joins(context: Context, condition: Condition) -> None:

@@ -145,7 +145,7 @@ class Scope:
     def split(self, path: Path) -> tuple[tuple[str, ...], int]:
         """A path's parts below this query's object, and how many leading parts were an alias."""
         first = path.parts[0].lower()
-        if len(path.parts) > 1 or first in self.names:
+        if len(path.parts) > 1:
             if first in self.names:
                 return (*self.names[first], *path.parts[1:]), 1
             if first == self.sobject.name.lower() and self.context.schema.relationship(self.sobject, first) is None:

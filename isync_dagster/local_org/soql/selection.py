@@ -71,8 +71,11 @@ class Selection:
                 expression.offset, f"Field must be grouped or aggregated: {named}", "MALFORMED_QUERY"
             )
         operand = self.operands.read(expression)
-        if item.alias is not None:
-            self._leaf(self.root, item.alias, (item.alias,), operand, expression)
+        alias = item.alias or (
+            f"expr{sum(key.startswith('expr') for key in self.root.entries)}" if expression.name == "DISTANCE" else None
+        )
+        if alias is not None:
+            self._leaf(self.root, alias, (alias,), operand, expression)
         else:
             self._add(self.root, operand, expression, len(operand.path) - 1)
 

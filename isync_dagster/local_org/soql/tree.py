@@ -31,6 +31,9 @@ from isync_dagster.local_org.soql.ast import (
 )
 from isync_dagster.local_org.soql.errors import unexpected_token
 
+# No table has more rows; the database takes no larger LIMIT.
+LARGEST_NUMBER = 2**31 - 1
+
 
 def _at(token: Token) -> int:
     return token.start_pos or 0
@@ -49,7 +52,7 @@ def _name(token: Token) -> str:
 def _whole(token: Token) -> int:
     if not str(token).isdigit():
         raise unexpected_token(str(token))
-    return int(token)
+    return min(int(token), LARGEST_NUMBER)
 
 
 class ToQuery(Transformer[Token, Query]):

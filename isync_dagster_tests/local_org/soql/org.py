@@ -93,8 +93,14 @@ ATTACHMENT = SObject(
     fields=(ID, DELETED, NAME, Field("Body", "base64"), lookup("ParentId", "Account", relationship="Parent")),
 )
 HIDDEN = SObject("Hidden__c", custom=True, queryable=False, fields=(ID, NAME))
+TASK_STATUS = SObject("TaskStatus", fields=(ID, Field("MasterLabel", name_field=True)))
+LINK = SObject(
+    "ContentDocumentLink",
+    key_prefix="06A",
+    fields=(ID, lookup("ContentDocumentId", "ContentDocument"), lookup("LinkedEntityId", "Account", "Contact")),
+)
 
-SCHEMA = OrgSchema([ACCOUNT, CONTACT, USER, GROUP, CASE, ORDER, ATTACHMENT, HIDDEN])
+SCHEMA = OrgSchema([ACCOUNT, CONTACT, USER, GROUP, CASE, ORDER, ATTACHMENT, HIDDEN, TASK_STATUS, LINK])
 
 
 def record_id(prefix: str, number: int) -> str:

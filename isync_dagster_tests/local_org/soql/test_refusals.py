@@ -258,6 +258,7 @@ def test_refusals(text: str, code: str, tail: str) -> None:
         ),
         ("SELECT Id FROM Account LIMIT 1 OFFSET 1", "API_ERROR", "OFFSET clause not supported in Bulk Query"),
         ("SELECT TYPEOF Owner WHEN User THEN Name END FROM Case", "API_ERROR", "TYPEOF not supported in Bulk Query"),
+        ("SELECT Id FROM TaskStatus", "INVALIDENTITY", "Entity 'TaskStatus' is not supported by the Bulk API."),
         ("SELECT Body FROM Attachment", "API_ERROR", "Selecting binary data not supported in Bulk Query"),
         (
             "SELECT FIELDS(ALL) FROM Account LIMIT 1",
@@ -271,3 +272,15 @@ def test_bulk_refuses_what_bulk_cannot(text: str, code: str, message: str) -> No
     assert (error.code, error.message) == (code, message)
     if "FIELDS" not in text:
         assert compiled(text)
+
+
+def test_links_to_files_need_a_filter_by_id() -> None:
+    error = refused("SELECT Id FROM ContentDocumentLink WHERE LinkedEntityId != null")
+    assert error.code == "MALFORMED_QUERY"
+    assert error.message == (
+        "Implementation restriction: ContentDocumentLink requires a filter by a single Id on ContentDocumentId or "
+        "LinkedEntityId using the equals operator or multiple Id's using the IN operator."
+    )
+    listed = f"'{record_id('001', 1)}', '{record_id('001', 2)}'"
+    assert compiled(f"SELECT Id FROM ContentDocumentLink WHERE LinkedEntityId IN ({listed})")
+    assert refused(f"SELECT Id FROM ContentDocumentLink WHERE LinkedEntityId NOT IN ({listed})")
