@@ -14,7 +14,7 @@ from dataclasses import is_dataclass
 from operator import attrgetter
 from typing import Any
 
-from isync_dagster.plan.model import ObjectPlan, Plan
+from isync_dagster.plan.model import DroppedField, FieldMapping, ObjectPlan, Plan
 from isync_dagster.schema.model import Field
 from isync_dagster.template.models import Settings
 
@@ -60,8 +60,12 @@ def _hash(value: Any) -> str:
 
 
 def _compact(value: Any) -> Any:
+    if isinstance(value, FieldMapping):
+        return (_field(value.source), _field(value.target), value.picklist)
     if isinstance(value, Field):
-        return (*_PLANNED(value), [(entry.value, entry.active) for entry in value.picklist_values])
+        return _field(value)
+    if isinstance(value, DroppedField):
+        return (value.field, value.reason)
     if isinstance(value, Settings):
         return value.model_dump(mode="json")
     if is_dataclass(value) and not isinstance(value, type):
@@ -71,3 +75,7 @@ def _compact(value: Any) -> Any:
     if isinstance(value, tuple | list):
         return [_compact(item) for item in value]
     return value
+
+
+def _field(field: Field) -> tuple[Any, ...]:
+    return (*_PLANNED(field), [(entry.value, entry.active) for entry in field.picklist_values])

@@ -16,8 +16,11 @@ import networkx as nx
 
 from isync_dagster.errors import CycleError
 
-SEARCH_STEPS = 20_000
-"""Branches that the exact search of one component may take before the greedy answer stands."""
+SEARCH_LOOKUPS = 40
+"""Components with more lookups that may be deferred are not searched: the greedy answer stands."""
+
+SEARCH_STEPS = 1_000
+"""Branches that the search of one component may take before its best answer so far stands."""
 
 LookupKey = tuple[str, str]
 """A lookup by its child object and field."""
@@ -104,6 +107,8 @@ def minimal_deferral(links: Sequence[Link]) -> tuple[frozenset[LookupKey], bool]
         raise _cycle_error(steps)
     costs = _costs(links)
     upper = _greedy(links, costs)
+    if len(costs) > SEARCH_LOOKUPS:
+        return frozenset(upper), False
     search = _Search(links, costs, upper)
     search.run()
     return frozenset(search.best), search.steps <= SEARCH_STEPS
@@ -160,15 +165,66 @@ class _Search:
 
 
 def _greedy(links: Sequence[Link], costs: Mapping[LookupKey, Cost]) -> set[LookupKey]:
-    """Defer the cheapest lookup of a shortest cycle until none is left, then take back what was not needed."""
+    """A deferral found in polynomial time: place objects one by one, then take back what was not needed.
+
+    Next comes, among the objects whose required parents are placed, the one whose own lookups cost least to defer;
+    of equals the one that spares others most.
+    """
+    lookups: dict[str, dict[LookupKey, set[str]]] = {}
+    waiting: dict[str, set[str]] = {}
+    spared: dict[str, Cost] = {}
+    for link in links:
+        waiting.setdefault(link.child, set())
+        waiting.setdefault(link.parent, set())
+        if link.deferrable:
+            lookups.setdefault(link.child, {}).setdefault(link.key, set()).add(link.parent)
+            rows, against = spared.get(link.parent, (0, 0))
+            spared[link.parent] = (rows - link.rows, against - link.against)
+        else:
+            waiting[link.child].add(link.parent)
+    left = set(waiting)
     chosen: set[LookupKey] = set()
-    while cycle := _cycle([link for link in links if link.key not in chosen]):
-        chosen.add(min((link.key for link in cycle if link.deferrable), key=lambda key: (costs[key], key)))
+    while left:
+        options = []
+        for name in left:
+            if not waiting[name] & left:
+                forced = {key for key, parents in lookups.get(name, {}).items() if parents & left}
+                options.append((_sum(forced, costs), spared.get(name, (0, 0)), name, forced))
+        _, _, name, forced = min(options, key=lambda option: option[:3])
+        chosen |= forced
+        left.remove(name)
+    return _taken_back(chosen, links, costs)
+
+
+def _taken_back(chosen: set[LookupKey], links: Sequence[Link], costs: Mapping[LookupKey, Cost]) -> set[LookupKey]:
+    """`chosen` without the lookups, dearest first, that close no circle with those that are not deferred."""
+    parents: dict[str, set[str]] = {}
+    targets: dict[LookupKey, set[str]] = {}
+    for link in links:
+        if link.key in chosen:
+            targets.setdefault(link.key, set()).add(link.parent)
+        else:
+            parents.setdefault(link.child, set()).add(link.parent)
+    needed = set(chosen)
     for key in sorted(chosen, key=lambda key: (costs[key], key), reverse=True):
-        without = chosen - {key}
-        if not _cycle([link for link in links if link.key not in without]):
-            chosen = without
-    return chosen
+        child = key[0]
+        if not _reaches(parents, targets[key], child):
+            parents.setdefault(child, set()).update(targets[key])
+            needed.remove(key)
+    return needed
+
+
+def _reaches(parents: Mapping[str, set[str]], starts: Iterable[str], goal: str) -> bool:
+    seen = set(starts)
+    stack = list(seen)
+    while stack:
+        name = stack.pop()
+        if name == goal:
+            return True
+        new = parents.get(name, set()) - seen
+        seen |= new
+        stack.extend(new)
+    return False
 
 
 def _costs(links: Iterable[Link]) -> dict[LookupKey, Cost]:

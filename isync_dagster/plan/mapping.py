@@ -119,7 +119,7 @@ class _Mapper:
         mapped = self._explicit.get(source.name.lower())
         wanted = mapped or source.name
         target = self._item.target.field(wanted)
-        if mapped is None and self._draft.migration_key == (target.name if target else None):
+        if mapped is None and target is not None and target.name == self._draft.migration_key:
             return "the target field of this name receives the source id (migration_key)"
         writer = self._writers.get(wanted.lower())
         if mapped is None and writer is not None:
@@ -202,12 +202,7 @@ class _Mapper:
             self._warn(None, f"skip_missing_fields: the target's {target} lacks {listed(self._missing, 50)}")
         elif self._missing:
             known = [field.name for field in self._item.target.fields]
-            names = [
-                f"{name}{guess[:-1]})".replace("; did", " (did")
-                if (guess := did_you_mean(name, known)) != "."
-                else name
-                for name in self._missing
-            ]
+            names = [f"{name} ({guess}?)" if (guess := nearest(name, known)) else name for name in self._missing]
             self._problem(
                 None,
                 f"the target's {target} lacks {listed(names, 50)}. Create them there, map them (fields), leave them "

@@ -276,7 +276,11 @@ class Plan:
         return {item.name: item for item in self.phases}
 
     def to_json(self) -> dict[str, Any]:
-        """The whole plan as JSON; describes of fields are trimmed."""
+        """The whole plan as JSON; describes of fields are trimmed. It is made once: do not change it."""
+        return self._json
+
+    @cached_property
+    def _json(self) -> dict[str, Any]:
         return cast(dict[str, Any], _encode(self))
 
     @classmethod

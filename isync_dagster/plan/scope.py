@@ -41,7 +41,10 @@ def needed_objects(template: Template) -> tuple[tuple[str, ...], tuple[str, ...]
     Those of the lines must be in the snapshots; those of references are used where they are there.
     """
     settings = {name.lower(): item for name, item in template.objects.items()}
-    lines = list(dict.fromkeys(line.object for line in template.lines))
+    spelled: dict[str, str] = {}
+    for line in template.lines:
+        spelled.setdefault(line.object.lower(), line.object)
+    lines = list(spelled.values())
     targets = [settings[name.lower()].target_object or name if name.lower() in settings else name for name in lines]
     references = [*template.references, *REFERENCE_RULES]
     return tuple(dict.fromkeys([*lines, *references])), tuple(dict.fromkeys([*targets, *references]))
