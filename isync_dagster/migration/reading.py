@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import polars as pl
 from upath import UPath
@@ -29,8 +30,8 @@ from isync_dagster.store import files
 
 REST_ROWS = 2_000
 """Up to here one REST query answers in one page; Salesforce recommends Bulk above (salesforce-api §10)."""
-REST_SOQL = 12_000
-"""A longer SOQL text does not fit a GET request line (16,384 bytes with headers)."""
+REST_SOQL = 14_000
+"""A longer SOQL text, URL-encoded, does not fit a GET request line (16,384 bytes with headers)."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def read(
         try:
             counted = org.count(object, where or None)
             resumed = files.exists(folder / "cursor.json")
-            if not resumed and counted <= REST_ROWS and len(soql) <= REST_SOQL:
+            if not resumed and counted <= REST_ROWS and len(quote(soql)) <= REST_SOQL:
                 rows, size, by = _by_rest(org, soql, object, fields, folder)
             else:
                 rows, size, by = _by_bulk(job, org, soql, object, fields, folder, stage, counted)
@@ -128,7 +129,8 @@ def _by_bulk(
                 files.remove(folder / name)
         cursor = {"soql": soql, "job_id": bulk.create(soql).id, "pages": []}
         files.write_json(folder / "cursor.json", cursor)
-    query_job = bulk.wait(cursor["job_id"], job.cancelled)
+    with org.job_slot():
+        query_job = bulk.wait(cursor["job_id"], job.cancelled)
     done = [PageFile.from_json(item) for item in cursor["pages"]]
     with tempfile.TemporaryDirectory(prefix="isync-") as scratch:
         for page in bulk.download_all(

@@ -193,7 +193,8 @@ class Sender:
             text = f"chunk {number}: {done:,} of {rows:,} rows"
             self.job.progress(Progress(self.plan.object, self.stage, text, done, rows))
 
-        finished = self.bulk.wait(entry.payload["job_id"], self.job.cancelled, seen)
+        with self.job.target.job_slot():
+            finished = self.bulk.wait(entry.payload["job_id"], self.job.cancelled, seen)
         if finished.state == "Failed" and not finished.processed and _is_config(finished.error_message):
             self._record(number, entry.attempt, "failed", {**entry.payload, "why": finished.error_message})
             raise JobError(

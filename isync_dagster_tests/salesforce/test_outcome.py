@@ -7,10 +7,12 @@ import pytest
 
 from isync_dagster.salesforce.outcome import TRANSIENT_CODES, Advice, Kind, classify
 
-CODES = Path(__file__).parent / "status_codes.json"
+CODES = Path(__file__).parents[3] / "shared" / "realdata" / "api" / "status_codes.json"
 
 
 def every_code() -> list[str]:
+    if not CODES.exists():
+        pytest.skip("the list of real status codes is not on this machine")
     codes: list[str] = json.loads(CODES.read_text(encoding="utf-8"))["codes"]
     return codes
 
