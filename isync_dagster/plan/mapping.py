@@ -11,7 +11,7 @@ from isync_dagster.plan.problems import Problems, listed
 from isync_dagster.plan.rules import AUDIT_FIELDS, SET_BY_SALESFORCE, dropped_by_rule
 from isync_dagster.plan.scope import Scoped
 from isync_dagster.schema.model import COMPOUND_TYPES, Field
-from isync_dagster.schema.snapshot import did_you_mean
+from isync_dagster.schema.snapshot import did_you_mean, nearest
 
 NO_VALUES = COMPOUND_TYPES | {"base64"}
 """Types whose values no Bulk row can hold."""
