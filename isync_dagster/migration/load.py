@@ -258,8 +258,9 @@ def send_wave(job: SyncJob, run: Run, plan: ObjectPlan, sender: Sender, wave: in
 def _send_one(job: SyncJob, run: Run, plan: ObjectPlan, sender: Sender, check: Callable[[], None], number: int) -> bool:
     if _why_stop(job, run, plan) is not None and not sender.in_flight(number):
         return True
-    check()
-    return sender.drive(number)
+    with job.target.job_slot():
+        check()
+        return sender.drive(number)
 
 
 def _claimed(job: SyncJob, plan: ObjectPlan) -> pl.Series:

@@ -122,14 +122,8 @@ def _by_bulk(
     counted: int,
 ) -> tuple[int, int, str]:
     bulk = BulkQuery(org)
-    cursor = files.read_json(folder / "cursor.json") or {}
-    if cursor.get("soql") != soql or _is_gone(bulk, cursor["job_id"]):
-        for name in files.names(folder):
-            if name.startswith("part-"):
-                files.remove(folder / name)
-        cursor = {"soql": soql, "job_id": bulk.create(soql).id, "pages": []}
-        files.write_json(folder / "cursor.json", cursor)
     with org.job_slot():
+        cursor = _cursor(bulk, soql, folder)
         query_job = bulk.wait(cursor["job_id"], job.cancelled)
     done = [PageFile.from_json(item) for item in cursor["pages"]]
     with tempfile.TemporaryDirectory(prefix="isync-") as scratch:
@@ -150,6 +144,18 @@ def _by_bulk(
             total = sum(item.rows for item in done)
             job.progress(Progress(object, stage, f"{total:,} rows", total, counted))
     return sum(item.rows for item in done), sum(item.bytes for item in done), "Bulk 2.0"
+
+
+def _cursor(bulk: BulkQuery, soql: str, folder: UPath) -> dict[str, Any]:
+    """How the read stands: its query job and the pages that are written; a new job where there is none to go on with."""
+    cursor = files.read_json(folder / "cursor.json") or {}
+    if cursor.get("soql") != soql or _is_gone(bulk, cursor["job_id"]):
+        for name in files.names(folder):
+            if name.startswith("part-"):
+                files.remove(folder / name)
+        cursor = {"soql": soql, "job_id": bulk.create(soql).id, "pages": []}
+        files.write_json(folder / "cursor.json", cursor)
+    return cursor
 
 
 def _is_gone(bulk: BulkQuery, job_id: str) -> bool:

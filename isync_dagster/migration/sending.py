@@ -193,8 +193,7 @@ class Sender:
             text = f"chunk {number}: {done:,} of {rows:,} rows"
             self.job.progress(Progress(self.plan.object, self.stage, text, done, rows))
 
-        with self.job.target.job_slot():
-            finished = self.bulk.wait(entry.payload["job_id"], self.job.cancelled, seen)
+        finished = self.bulk.wait(entry.payload["job_id"], self.job.cancelled, seen)
         if finished.state == "Failed" and not finished.processed and _is_config(finished.error_message):
             self._record(number, entry.attempt, "failed", {**entry.payload, "why": finished.error_message})
             raise JobError(
