@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "records": {"schema", "template", "plan", "errors"},
     "salesforce": {"schema", "errors"},
     "store": {"errors"},
-    "report": {"migration", "errors"},
+    "report": {"migration", "store", "errors"},
     "migration": {"template", "schema", "plan", "records", "salesforce", "store", "report", "errors"},
     "local_org": {"schema", "errors"},
     "assets": {"template", "schema", "plan", "records", "salesforce", "store", "migration", "report", "errors"},
