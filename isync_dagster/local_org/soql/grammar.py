@@ -32,8 +32,17 @@ SPANS = "days|weeks|months|quarters|years|fiscal_quarters|fiscal_years"
 GRAMMAR = r"""
 start: query
 
-query: _SELECT selection ("," selection)* _FROM source ("," source)* [scope] [where] with_clause* \
-       [grouping] [having] [ordering] [limit] [offset] tail*
+query: _SELECT selection ("," selection)* _FROM source ("," source)* _scope _where with_clause* \
+       _grouping _having _ordering _limit _offset tail*
+
+// Alternatives of one place each: written as [where] they would multiply into thousands of rules.
+_scope: scope |
+_where: where |
+_grouping: grouping |
+_having: having |
+_ordering: ordering |
+_limit: limit |
+_offset: offset |
 
 selection: expression [PATH]                                                         -> item
     | "(" query ")"                                                                  -> subquery
