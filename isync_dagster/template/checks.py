@@ -106,6 +106,7 @@ def _lines(template: Template) -> Iterator[Finding]:
 
 def _objects(template: Template) -> Iterator[Finding]:
     known = [line.object for line in template.lines]
+    yield from _twice(("objects",), template.objects)
     yield from _unknown(("objects",), template.objects, known, "has no line: add one, or remove the settings")
     for name, settings in template.objects.items():
         path: Path = ("objects", name)

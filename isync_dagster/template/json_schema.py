@@ -5,6 +5,7 @@ A template names it in its first line: `# yaml-language-server: $schema=...`.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -17,3 +18,8 @@ SCHEMA_FILE = Path(__file__).with_name("template.schema.json")
 def json_schema() -> dict[str, Any]:
     """The JSON schema (draft 2020-12) of a template file."""
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Template.model_json_schema()}
+
+
+def write_schema(file: Path = SCHEMA_FILE) -> None:
+    """Write the schema to a file, as it is shipped."""
+    file.write_text(json.dumps(json_schema(), indent=2) + "\n", encoding="utf-8")
