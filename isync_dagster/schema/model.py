@@ -44,7 +44,8 @@ class RecordTypeInfo:
     """A record type of an object as the describe lists it; `record_type_id` differs between orgs."""
 
     record_type_id: str
-    developer_name: str
+    developer_name: str = ""
+    """Absent in answers of API versions below 43."""
     name: str = ""
     active: bool = True
     available: bool = True
