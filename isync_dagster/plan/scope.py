@@ -104,7 +104,7 @@ def _scoped(
     where: str | None = None
     if all(wheres):
         where = wheres[0] if len(wheres) == 1 else " OR ".join(f"({text})" for text in wheres)
-    if source.name == STANDARD_BOOK and source.field("IsStandard") is not None:
+    if source.name == STANDARD_BOOK and source.field("IsStandard") and not names_field(where, "IsStandard"):
         # Every org has its standard book, which can be neither inserted nor deleted: it is a reference.
         where = f"({where}) AND IsStandard = false" if where else "IsStandard = false"
     orders = {line.order_by for _, line in lines}
