@@ -86,7 +86,6 @@ def compose_name(sobject: SObject) -> list[str]:
 
 def fill_insert(frame: pl.DataFrame, sobject: SObject, storage: Storage, actor: Actor) -> pl.DataFrame:
     """Everything the server adds to good rows before they are stored: ids, numbers, owner, names, system fields."""
-    frame = fill_defaults(frame, sobject)
     kinds = columns(sobject)
     adds: list[pl.Expr | pl.Series] = []
     if "Id" not in frame.columns:
@@ -98,9 +97,6 @@ def fill_insert(frame: pl.DataFrame, sobject: SObject, storage: Storage, actor: 
     if "OwnerId" in kinds:
         owner = pl.col("OwnerId").fill_null(actor.user_id) if "OwnerId" in frame.columns else pl.lit(actor.user_id)
         adds.append(owner.alias("OwnerId"))
-    parts = [part for part in compose_name(sobject) if part in frame.columns]
-    if parts:
-        adds.append(pl.concat_str(parts, separator=" ", ignore_nulls=True).alias("Name"))
     now = pl.lit(actor.now, dtype=pl.Datetime("us"))
     for name, value in (
         ("CreatedDate", now),

@@ -8,6 +8,7 @@ from isync_dagster.local_org.dml import OUTCOME, Writer
 from isync_dagster.local_org.ids import to18_expr
 from isync_dagster.local_org.org_schema import quote
 from isync_dagster.local_org.rows import Rows
+from isync_dagster.local_org.special import after_delete
 from isync_dagster.local_org.storage import registered, select
 from isync_dagster.local_org.values import error
 from isync_dagster.schema.model import ChildRelationship, SObject
@@ -116,3 +117,4 @@ def _take_along(writer: Writer, sobject: SObject, ids: pl.DataFrame, hard: bool,
                 '"LastModifiedDate" = $now, "LastModifiedById" = $user WHERE "Id" IN (SELECT "Id" FROM _gone)',
                 {"now": writer.actor.now, "user": writer.actor.user_id},
             )
+            after_delete(writer, sobject, ids)

@@ -13,7 +13,9 @@ from dataclasses import field as dataclass_field
 import duckdb
 import polars as pl
 
-from isync_dagster.local_org.defaults import Actor, compose_name, fill_insert
+from isync_dagster.local_org import special
+from isync_dagster.local_org.defaults import Actor, fill_defaults, fill_insert
+from isync_dagster.local_org.derive import derive_insert, derive_update
 from isync_dagster.local_org.ids import to18_expr
 from isync_dagster.local_org.org_schema import OrgSchema, quote
 from isync_dagster.local_org.references import refuse_bad_references
@@ -57,12 +59,23 @@ class Writer:
     def _insert_typed(self, rows: Rows, sobject: SObject) -> pl.DataFrame:
         refuse_missing(rows, required_on_insert(sobject))
         refuse_bad_references(rows, self.cursor, self.schema, sobject)
+        special.before_insert(self, sobject, rows)
         if not rows.good.height:
             return _outcome(rows, created=True)
-        rows.good = fill_insert(rows.good, sobject, self.storage, self.actor)
+        given = rows.good.columns
+        rows.good = fill_defaults(rows.good, sobject)
+        special.fill_special(self, sobject, rows)
+        full = derive_insert(rows.good, sobject, given)
+        rows.good = fill_insert(full, sobject, self.storage, self.actor)
         refuse_duplicates(rows, self.cursor, sobject)
         insert_frame(self.cursor, sobject, rows.good)
+        special.after_insert(self, sobject, rows.good)
         return _outcome(rows, created=True)
+
+    def fill(self, sobject: SObject, frame: pl.DataFrame) -> pl.DataFrame:
+        """Everything the server adds to rows that are about to be stored."""
+        full = derive_insert(fill_defaults(frame, sobject), sobject, frame.columns)
+        return fill_insert(full, sobject, self.storage, self.actor)
 
     def update(self, sobject: SObject, frame: pl.DataFrame) -> pl.DataFrame:
         """Change rows named by `Id`; null cells are left alone, `CLEAR` empties."""
@@ -129,6 +142,7 @@ class Writer:
     def _update_typed(self, rows: Rows, sobject: SObject) -> pl.DataFrame:
         refuse_nulled(rows, sobject)
         refuse_bad_references(rows, self.cursor, self.schema, sobject)
+        special.before_update(self, sobject, rows)
         refuse_duplicates(rows, self.cursor, sobject)
         if rows.good.height:
             self._write_update(rows.good, sobject)
@@ -146,18 +160,14 @@ class Writer:
         booleans = [item.name for item in fields_of(sobject, frame.columns) if item.type == "boolean"]
         frame = frame.with_columns([pl.when(pl.col(SET + name)).then(pl.col(name).fill_null(False)).alias(name)
                                     for name in booleans if SET + name in frame.columns])  # fmt: skip
-        parts = compose_name(sobject)
         with registered(self.cursor, _changes=frame):
             sets += ['"LastModifiedDate" = $now', '"LastModifiedById" = $user', '"SystemModstamp" = $now']
             self.cursor.execute(
                 f'UPDATE {table} AS t SET {", ".join(sets)} FROM _changes n WHERE t."Id" = n."Id"',
                 {"now": self.actor.now, "user": self.actor.user_id},
             )
-            if set(parts) & set(changed):
-                whole = ", ".join(quote(part) for part in parts)
-                self.cursor.execute(
-                    f'UPDATE {table} SET "Name" = concat_ws(\' \', {whole}) WHERE "Id" IN (SELECT "Id" FROM _changes)'
-                )
+        derive_update(self.cursor, sobject, frame.select("Id"), changed)
+        special.after_update(self, sobject, frame.select("Id"))
 
     def upsert(self, sobject: SObject, frame: pl.DataFrame, key_field: str) -> pl.DataFrame:
         """Update the row that has the key's value, else insert; `key_field` is an external id, idLookup or Id."""

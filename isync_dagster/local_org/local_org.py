@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Final
 import polars as pl
 
 from isync_dagster.errors import ConfigError
-from isync_dagster.local_org.defaults import Actor, fill_insert
+from isync_dagster.local_org.defaults import Actor, fill_defaults, fill_insert
+from isync_dagster.local_org.derive import derive_insert
 from isync_dagster.local_org.ids import to18_expr
 from isync_dagster.local_org.org_schema import AUDIT_FIELDS, OrgSchema, column_type, quote
 from isync_dagster.local_org.settings import SETTINGS, OrgSettings, new_settings
@@ -161,7 +162,8 @@ class LocalOrg:
             with self.storage.transaction() as cursor:
                 if "Id" in part.columns:
                     part = self._some_ids(sobject, part)
-                full = fill_insert(part, sobject, self.storage, self.actor())
+                full = derive_insert(fill_defaults(part, sobject), sobject, part.columns)
+                full = fill_insert(full, sobject, self.storage, self.actor())
                 insert_frame(cursor, sobject, full)
                 ids.append(full["Id"])
         return pl.concat(ids) if ids else pl.Series("Id", dtype=pl.String)

@@ -95,6 +95,27 @@ def type_columns(rows: Rows, sobject: SObject, positions: Mapping[str, int]) -> 
     rows.refuse(checks + late)
     helpers = [name for name in rows.good.columns if name.startswith(("_raw.", "_bad.", "_out."))]
     rows.good = rows.good.drop(helpers)
+    _order_selections(rows, fields)
+
+
+def _order_selections(rows: Rows, fields: Sequence[Field]) -> None:
+    """Put the values of multi-select picklists in the order of their definition, each once."""
+    for field in fields:
+        if field.type != "multipicklist":
+            continue
+        several = rows.good.select(pl.col(field.name)).to_series().drop_nulls().unique()
+        several = several.filter(several.str.contains(";", literal=True))
+        if not several.len():
+            continue
+        order = {entry.value: number for number, entry in enumerate(field.picklist_values)}
+
+        def place(value: str, order: Mapping[str, int] = order) -> int:
+            return order.get(value, len(order))
+
+        sorted_values = [
+            ";".join(sorted(dict.fromkeys(part for part in text.split(";") if part), key=place)) for text in several
+        ]
+        rows.good = rows.good.with_columns(pl.col(field.name).replace(several.to_list(), sorted_values))
 
 
 def _typing_checks(
