@@ -82,11 +82,11 @@ def preflight(job: SyncJob) -> Outcome:
 def _object_findings(job: SyncJob, run: Run, plan: ObjectPlan) -> Iterator[tuple[dict[str, Any], bool]]:
     frame = transform(extracted(run, plan), plan)
     if not any(part.is_lookup for part in plan.match_key):
-        # A key that holds a lookup compares target ids, which only remap knows: match reports it row by row.
+        # A key that holds a lookup compares target ids, which only remap knows: match reports it row by row. And its
+        # target rows must not be read yet: loading the parent may make some (a campaign's member statuses).
         yield from _keys(run, plan, duplicate_keys(frame, plan), "match key is not unique in the source")
-    yield from _keys(
-        run, plan, duplicate_keys(target_rows(job, run, plan), plan, "Id"), "match key is not unique in the target"
-    )
+        there = target_rows(job, run, plan)
+        yield from _keys(run, plan, duplicate_keys(there, plan, "Id"), "match key is not unique in the target")
     found = find(frame, plan)
     path = run.folder / "preflight" / f"{plan.object}.parquet"
     files.write_parquet(path, found)
