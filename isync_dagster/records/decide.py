@@ -27,7 +27,7 @@ def decide(frame: pl.LazyFrame, plan: ObjectPlan, target_rows: pl.LazyFrame) -> 
     current = target_rows.select(
         pl.col("Id").alias("_target_id"), *(pl.col(field.name).alias(f"_now.{field.name}") for field in now)
     )
-    frame = frame.join(current, on="_target_id", how="left", maintain_order="left", validate="m:1")
+    frame = frame.join(current, on="_target_id", how="left", maintain_order="left")
     differing = [pl.when(differs).then(pl.lit(name)) for name, differs in _differences(plan).items()]
     matched = pl.col("_target_id").is_not_null()
     changed = pl.concat_list(differing).list.drop_nulls() if differing else pl.lit([], dtype=pl.List(pl.String))

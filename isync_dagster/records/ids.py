@@ -33,6 +33,23 @@ def to18(expr: pl.Expr) -> pl.Expr:
     return pl.when(text != "").then(pl.coalesce(full, text))
 
 
+def unambiguous(pairs: pl.LazyFrame) -> pl.LazyFrame:
+    """`source_id`, `target_id` of `pairs`, one row a source id; an id with several targets has none.
+
+    A join with the result neither multiplies rows nor guesses, and streams, which a validated join does not.
+
+    >>> pairs = pl.LazyFrame({"source_id": ["a", "a", "b", "b"], "target_id": ["x", "x", "y", "z"]})
+    >>> unambiguous(pairs).sort("source_id").collect().rows()
+    [('a', 'x')]
+    """
+    return (
+        pairs.group_by("source_id")
+        .agg(pl.col("target_id").min(), pl.col("target_id").max().alias("_last"))
+        .filter(pl.col("target_id") == pl.col("_last"))
+        .drop("_last")
+    )
+
+
 def key_prefix(expr: pl.Expr) -> pl.Expr:
     """The first three characters of an id, which name its object within one org (never across orgs)."""
     return expr.str.slice(0, 3)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import polars as pl
 
 from isync_dagster.plan.model import Lookup, ObjectPlan, Policy
+from isync_dagster.records.ids import unambiguous
 from isync_dagster.records.payload import changes, sent_text
 from isync_dagster.records.remap import IdMaps
 from isync_dagster.records.words import decision, link
@@ -79,10 +80,8 @@ def _late_lookups(plan: ObjectPlan) -> list[Lookup]:
 def _linked(frame: pl.LazyFrame, lookup: Lookup, id_maps: IdMaps) -> pl.LazyFrame:
     name = lookup.target.name
     parent = pl.col(f"_from.{name}")
-    known = id_maps(lookup).select(pl.col("source_id").alias("_parent"), pl.col("target_id").alias("_to"))
-    frame = frame.join(
-        known, left_on=f"_from.{name}", right_on="_parent", how="left", maintain_order="left", validate="m:1"
-    )
+    known = unambiguous(id_maps(lookup)).select(pl.col("source_id").alias("_parent"), pl.col("target_id").alias("_to"))
+    frame = frame.join(known, left_on=f"_from.{name}", right_on="_parent", how="left", maintain_order="left")
     missing = parent.is_not_null() & pl.col("_to").is_null()
     by_default = lookup.policy is Policy.DEFAULT and lookup.default is not None
     value = pl.when(missing).then(pl.lit(lookup.default)).otherwise(pl.col("_to")) if by_default else pl.col("_to")

@@ -11,10 +11,11 @@ from collections.abc import Callable, Sequence
 import polars as pl
 
 from isync_dagster.plan.model import Lookup, Policy
+from isync_dagster.records.ids import unambiguous
 from isync_dagster.records.words import DECISIONS, LINK_STATES, decision, link
 
 IdMaps = Callable[[Lookup], pl.LazyFrame]
-"""Gives the `source_id`, `target_id` pairs (unique by source id) that a lookup may resolve through."""
+"""Gives the `source_id`, `target_id` pairs that a lookup may resolve through; an id with two targets has none."""
 
 Spill = Callable[[pl.LazyFrame, str], pl.LazyFrame]
 """Writes a frame down under a name and gives it back as a scan: bounds memory to one join."""
@@ -39,8 +40,7 @@ def resolve(
 
     `failed_parents` (`source_id`, `reason`) are records of this run that did not reach the target; their reason is
     added to that of the blocked child. An id map is joined once a lookup, one after the other; with `spill` each
-    result is written down first, so that no two id maps are in memory at a time. An id map that is not unique by
-    source id fails the query.
+    result is written down first, so that no two id maps are in memory at a time.
     """
     current = _prepared(frame)
     for lookup in lookups:
@@ -74,8 +74,8 @@ def _resolved(
             pl.lit(None, dtype=pl.String).alias(name),
             pl.when(empty).then(link("empty")).otherwise(link("pending")).alias(state),
         )
-    known = id_maps(lookup).select(pl.col("source_id").alias("_parent"), pl.col("target_id").alias("_to"))
-    frame = frame.join(known, left_on=name, right_on="_parent", how="left", maintain_order="left", validate="m:1")
+    known = unambiguous(id_maps(lookup)).select(pl.col("source_id").alias("_parent"), pl.col("target_id").alias("_to"))
+    frame = frame.join(known, left_on=name, right_on="_parent", how="left", maintain_order="left")
     missing = parent.is_not_null() & pl.col("_to").is_null()
     words = pl.format(f"{name}: parent {{}} of {_pointed_to(lookup)} is not in the target", parent)
     if failed_parents is not None:

@@ -144,10 +144,13 @@ def test_spill_is_called_after_each_join() -> None:
     assert seen == ["A", "C"]
 
 
-def test_an_id_map_that_is_not_unique_fails_rather_than_multiplies_rows() -> None:
+def test_an_id_with_two_targets_is_not_guessed_and_multiplies_no_rows() -> None:
     doubled = id_map((SOURCE, TARGET), (SOURCE, record_id("001", 5)))
-    with pytest.raises(pl.exceptions.ComputeError):
-        resolve(rows(SOURCE), [lookup("AccountId", "Account")], lambda _: doubled).collect()
+    found = resolve(rows(SOURCE), [lookup("AccountId", "Account")], lambda _: doubled).collect()
+    assert found.select("AccountId", "_link.AccountId").rows() == [(None, "pending")]
+    same = id_map((SOURCE, TARGET), (SOURCE, TARGET))
+    found = resolve(rows(SOURCE), [lookup("AccountId", "Account")], lambda _: same).collect()
+    assert found["AccountId"].to_list() == [TARGET]
 
 
 @settings(max_examples=60, deadline=None)
