@@ -127,10 +127,17 @@ def _order(
         links += [Link(name, f"(after {first})", first, deferrable=False) for first in firsts if name in scope]
     names = sorted(scope, key=lambda name: (scope[name].position, name))
     try:
-        return load_order(names, links, {name: scope[name].sequence for name in scope})
+        order = load_order(names, links, {name: scope[name].sequence for name in scope})
     except CycleError as error:
         problems.cycle(error)
         return LoadOrder(tuple(names), dict.fromkeys(names, 0), frozenset(), (), exact=True)
+    if not order.exact:
+        problems.warn(
+            "order",
+            "many lookups form circles, too many to search for the fewest to fill later: a good choice was made, maybe "
+            "not the best; sequences and exclude_parents narrow it",
+        )
+    return order
 
 
 def _object_plans(nodes: Sequence[_Node], order: LoadOrder, problems: Problems) -> tuple[ObjectPlan, ...]:
