@@ -26,6 +26,7 @@ from isync_dagster.assets.judging import (
 from isync_dagster.assets.markdown import table
 from isync_dagster.assets.resources import RunOptionsResource, Workbench
 from isync_dagster.assets.work import PRIORITY, RETRY, boundary
+from isync_dagster.errors import ConfigError
 from isync_dagster.migration.model import RunOptions, SyncJob, Verdict
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ def _alone(
         if wanted and phase not in wanted:
             continue
         job: SyncJob = workbench.job(plan.template, phase, options)
-        made[phase] = {verdict.name: verdict for verdict in judge(job, item.object, by)} if has_run(job) else {}
+        made[phase] = _made_now(job, item, by) if has_run(job) else {}
     results = {}
     for name in by.names:
         phases = {phase: verdicts.get(name) for phase, verdicts in made.items()}
@@ -144,6 +145,14 @@ def _alone(
             result["metadata"] |= metadata.of_verdict(shown)
         results[name] = result
     return results
+
+
+def _made_now(job: SyncJob, item: "ObjectPlan", by: Judge) -> Mapping[str, Verdict]:
+    """The verdicts; an object that its open run has not reached yet is not good, and no reason to stop."""
+    try:
+        return {verdict.name: verdict for verdict in judge(job, item.object, by)}
+    except ConfigError as error:
+        return {name: Verdict(name, item.object, job.phase, 0, False, str(error)) for name in by.names}
 
 
 def _phases(plan: "Plan", item: "ObjectPlan") -> list[str]:

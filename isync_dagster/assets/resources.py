@@ -120,6 +120,7 @@ class Workbench:
             options=options,
             cancelled=cancelled,
             progress=progress,
+            templates_folder=self.settings.templates,
             opened_by=opened_by,
         )
 

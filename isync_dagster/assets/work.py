@@ -93,5 +93,6 @@ def boundary() -> Iterator[None]:
     except IsyncError as error:
         raise dg.Failure(str(error), metadata={"error": type(error).__name__}, allow_retries=False) from error
     except Exception as error:
-        text = f"{type(error).__name__}: {error}"
+        # A bug of ours or of a library: the first line for people, the whole of it in the stack trace below.
+        text = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
         raise dg.Failure(text, metadata={"error": type(error).__name__}, allow_retries=False) from error

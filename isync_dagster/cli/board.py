@@ -31,6 +31,7 @@ class Step:
     since: float
     spoken: float
     task: TaskID | None = None
+    rows: int | None = None
 
 
 @dataclass
@@ -56,6 +57,9 @@ class Board:
 
     def __post_init__(self) -> None:
         self._titles = titles(self.plan)
+        # Objects outside the phase end at once and would only fill the screen.
+        inside = {phase.name: set(phase.objects) for phase in self.plan.phases}.get(self.phase, set())
+        self._shown = {key for key, title in self._titles.items() if " " not in title or title.split()[0] in inside}
         self._steps: dict[str, Step] = {}
         self._by_title: dict[str, Step] = {}
         self._lock = threading.Lock()
@@ -93,6 +97,7 @@ class Board:
             dg.DagsterEventType.STEP_SUCCESS: self._success,
             dg.DagsterEventType.STEP_FAILURE: self._failure,
             dg.DagsterEventType.STEP_UP_FOR_RETRY: self._retry,
+            dg.DagsterEventType.ASSET_MATERIALIZATION: self._materialized,
         }.get(event.event_type)
         if handler is not None and event.step_key is not None:
             handler(event, event.step_key)
@@ -120,9 +125,14 @@ class Board:
         now = time.monotonic()
         title = self._titles.get(key, key)
         step = Step(title, now, now)
-        if self.console.is_terminal and key in self._titles:
+        if self.console.is_terminal and key in self._shown:
             step.task = self._bars.add_task(f"  {title}", total=None, note="")
         self._steps[key] = self._by_title[title] = step
+
+    def _materialized(self, event: dg.DagsterEvent, key: str) -> None:
+        found = event.step_materialization_data.materialization.metadata.get("dagster/partition_row_count")
+        if key in self._steps and found is not None:
+            self._steps[key].rows = int(str(found.value))
 
     def _success(self, event: dg.DagsterEvent, key: str) -> None:
         self._end(key, "[green]✓[/]")
@@ -151,8 +161,10 @@ class Board:
             self._bars.remove_task(step.task)
         if self._all is not None and key in self._titles:
             self._bars.advance(self._all)
-        if sign and key in self._titles and (not self.console.is_terminal or "✗" in sign):
-            self.console.print(f"  {sign} {escape(step.title)} [dim]{time.monotonic() - step.since:.1f} s[/]")
+        bad = "✗" in sign
+        if sign and key in self._shown and (bad or not self.console.is_terminal):
+            rows = f" {step.rows:,} rows" if step.rows is not None and not bad else ""
+            self.console.print(f"  {sign} {escape(step.title)}{rows} [dim]{time.monotonic() - step.since:.1f} s[/]")
         return step
 
 

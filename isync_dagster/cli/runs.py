@@ -11,7 +11,7 @@ from rich.table import Table
 
 from isync_dagster.assets.factory import load_plans
 from isync_dagster.assets.settings import Settings
-from isync_dagster.cli.migrate import read_run, runs_of
+from isync_dagster.cli.outcome import read_run, runs_of
 from isync_dagster.errors import ConfigError
 from isync_dagster.migration.model import Summary
 from isync_dagster.report.summary import summary_from_json
