@@ -20,9 +20,6 @@ pytestmark = pytest.mark.skipif(not DESCRIBES.is_dir(), reason="no recorded desc
 
 def described(*files: Path) -> dict[str, SObject]:
     answers = [json.loads(file.read_text(encoding="utf-8")) for file in files]
-    for answer in answers:
-        for info in answer.get("recordTypeInfos") or ():
-            info.setdefault("developerName", info["name"])  # absent before API 43
     return {answer["name"]: SObject.from_json(answer) for answer in answers if "fields" in answer}
 
 
