@@ -44,7 +44,7 @@ class Fault:
             )
         if values.get("kind") not in KINDS:
             raise ConfigError(f"A fault is one of {', '.join(KINDS)}, not {values.get('kind')!r}.")
-        fault = cls(**values)
+        fault = cls(**{**values, "seconds": float(values.get("seconds", 0))})
         try:
             re.compile(fault.path)
         except re.error as error:

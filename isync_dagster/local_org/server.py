@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import ipaddress
 import logging
@@ -237,7 +238,7 @@ class Served:
             raise ConfigError(f"A local org answers on loopback only; {host} is not a loopback address.")
         self.org = org
         self.service = Service(org)
-        self._threads: list[tuple[uvicorn.Server, threading.Thread]] = []
+        self._running: list[_Running] = []
         self.url = ""
         self.https_url = ""
         self.ca_file = ""
@@ -265,19 +266,16 @@ class Served:
             raise ConfigError(f"Port {port} on {host} is not free: {error}.") from error
         config = uvicorn.Config(
             App(self.service), log_level="critical", access_log=False, lifespan="off", server_header=False,
-            date_header=False, timeout_keep_alive=60, timeout_graceful_shutdown=2,
+            date_header=False, timeout_keep_alive=60, timeout_graceful_shutdown=5,
             ssl_certfile=tls.get("ssl_certfile"), ssl_keyfile=tls.get("ssl_keyfile"),
         )  # fmt: skip
         server = uvicorn.Server(config)
-        thread = threading.Thread(
-            target=server.run, kwargs={"sockets": [listener]}, name=f"local org {self.org.settings.name}", daemon=True
-        )
-        thread.start()
+        running = _Running(server, listener, f"local org {self.org.settings.name}")
         number = int(listener.getsockname()[1])
-        self._threads.append((server, thread))
+        self._running.append(running)
         until = time.monotonic() + 10
         while not server.started:
-            if time.monotonic() > until or not thread.is_alive():
+            if time.monotonic() > until or not running.thread.is_alive():
                 self.stop()
                 raise ConfigError(f"The server of the local org on port {number} did not start.")
             time.sleep(0.005)
@@ -308,14 +306,41 @@ class Served:
 
     def stop(self) -> None:
         """Finish the calls under way and stop answering."""
-        for server, _ in self._threads:
-            server.should_exit = True
-        for server, thread in self._threads:
-            thread.join(timeout=GRACE)
-            server.force_exit = True  # connections that a client keeps open are not waited for
-            thread.join(timeout=10)
-        self._threads.clear()
+        for running in self._running:
+            running.server.should_exit = True
+        for running in self._running:
+            running.stop()
+        self._running.clear()
         self.service.close()
+
+
+class _Running:
+    """A uvicorn server on its own event loop in its own thread."""
+
+    def __init__(self, server: uvicorn.Server, listener: socket.socket, name: str) -> None:
+        self.server = server
+        self._listener = listener
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self.thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self.thread.start()
+
+    def _run(self) -> None:
+        with asyncio.Runner(loop_factory=self.server.config.get_loop_factory()) as runner:
+            self._loop = runner.get_loop()
+            runner.run(self.server.serve(sockets=[self._listener]))
+
+    def stop(self) -> None:
+        """Wait a moment for calls under way, then cut the connections that clients keep open."""
+        self.thread.join(timeout=GRACE)
+        if self.thread.is_alive() and self._loop is not None:
+            self._loop.call_soon_threadsafe(self._cut)
+            self.thread.join(timeout=10)
+
+    def _cut(self) -> None:
+        for connection in list(self.server.server_state.connections):
+            transport = getattr(connection, "transport", None)
+            if transport is not None:
+                transport.abort()
 
 
 def _is_loopback(host: str) -> bool:

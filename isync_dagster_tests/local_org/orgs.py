@@ -75,7 +75,7 @@ STEP = SObject(
 
 def make_org(folder: Path, *, seed: int = 5, **switches: Any) -> LocalOrg:
     """A small org: the usual standard objects, a custom parent and its master-detail child."""
-    users = [
+    users: list[dict[str, Any]] = [
         {"Username": "bea@example.com", "LastName": "Bee", "FirstName": "Bea", "Email": "bea@example.com"},
         {"Username": "idle@example.com", "LastName": "Idle", "IsActive": False, "Email": "idle@example.com"},
     ]
