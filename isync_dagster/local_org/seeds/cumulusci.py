@@ -12,15 +12,17 @@ import yaml
 
 from isync_dagster.errors import DataError
 from isync_dagster.local_org.seeds.dataset import REF, DataSet
+from isync_dagster.schema.model import SObject
 
 _DENIED = frozenset({sqlite3.SQLITE_ATTACH, sqlite3.SQLITE_DETACH, sqlite3.SQLITE_CREATE_VTABLE})
 
 
-def read_cumulusci(sql: Path, mapping: Path) -> DataSet:
+def read_cumulusci(sql: Path, mapping: Path, objects: Mapping[str, SObject] | None = None) -> DataSet:
     """The data set of a dump and its mapping: keys are `table-id`, record types by developer name.
 
     Tables that the mapping names and the dump lacks are left out, as are columns. Lookups may point at several
-    tables, whose rows are then named `table-id` in the dump itself.
+    tables, whose rows are then named `table-id` in the dump itself. With `objects`, columns that carry the name of a
+    field are taken along although the mapping has forgotten them.
     """
     steps = _mapping(Path(mapping))
     data = DataSet()
@@ -32,6 +34,8 @@ def read_cumulusci(sql: Path, mapping: Path) -> DataSet:
         for name, step in steps.items():
             table = tables.get(str(step.get("table") or step.get("sf_object") or name).lower())
             if table is not None:
+                sobject = str(step.get("sf_object") or name)
+                step = {**step, **_forgotten(database, table, step, steps, (objects or {}).get(sobject))}
                 _step(data, database, tables, table, step, steps, Path(sql).name, name)
     return data
 
@@ -72,6 +76,32 @@ def _step(
     elif "RecordTypeId" in chosen:
         chosen["RecordTypeId"] = _record_types(database, tables, table, sobject, chosen["RecordTypeId"])
     data.add(sobject, rows.select([value.alias(name) for name, value in chosen.items()]), origin)
+
+
+def _forgotten(
+    database: sqlite3.Connection,
+    table: str,
+    step: Mapping[str, Any],
+    steps: Mapping[str, Mapping[str, Any]],
+    sobject: SObject | None,
+) -> dict[str, Any]:
+    """The step's fields and lookups with the table's columns that are fields of the object and not mapped."""
+    if sobject is None:
+        return {}
+    fields, lookups = _fields(step.get("fields")), dict(step.get("lookups") or {})
+    taken = {_loose(column) for column in fields.values()}
+    taken |= {_loose(str((item or {}).get("key_field") or name)) for name, item in lookups.items()}
+    loaded = {str(item.get("sf_object") or name): str(item.get("table") or item.get("sf_object") or name)
+              for name, item in steps.items()}  # fmt: skip
+    for (column,) in database.execute(f"SELECT name FROM pragma_table_info('{table}') WHERE pk = 0").fetchall():
+        field = sobject.field(str(column))
+        if field is None or _loose(column) in taken:
+            continue
+        if not field.is_reference:
+            fields[field.name] = column
+        elif parents := [loaded[name] for name in field.reference_to if name in loaded]:
+            lookups[field.name] = {"table": parents, "key_field": column}
+    return {"fields": fields, "lookups": lookups}
 
 
 def _loose(name: str) -> str:

@@ -61,7 +61,9 @@ def guess(name: str, values: pl.Series, parents: tuple[str, ...] = ()) -> Field:
     if text.str.contains(NUMBER).all() and not text.str.contains(TEXTUAL).any():
         scale = text.str.extract(r"\.(\d+)$").str.len_chars().max() or 0
         assert isinstance(scale, int)
-        return dressed(replace(field, type="double", length=0, precision=18, scale=min(scale, 17)))
+        # Averages come with more decimals than any field shows; what is before the point needs its own room.
+        scale = min(scale, 17)
+        return dressed(replace(field, type="double", length=0, precision=18 + scale, scale=scale))
     longest = text.str.len_chars().max() or 0
     assert isinstance(longest, int)
     if longest > 255 or text.str.contains("\n", literal=True).any():
