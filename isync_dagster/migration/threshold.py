@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import polars as pl
 
 from isync_dagster.migration.extract import extracted
@@ -14,8 +12,5 @@ from isync_dagster.store.runs import Run
 
 def allowed_rejects(job: SyncJob, run: Run, plan: ObjectPlan) -> int:
     """Rows of the object that may be failed or blocked: a number, or a share of the rows extracted."""
-    threshold = job.plan.settings.rejected_rows_threshold
-    if isinstance(threshold, int):
-        return threshold
     rows: int = extracted(run, plan).select(pl.len()).collect().item()
-    return math.floor(float(str(threshold).rstrip("%")) / 100 * rows)
+    return job.plan.settings.rejected_rows_allowed(rows)
