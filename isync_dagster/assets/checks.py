@@ -101,7 +101,7 @@ def _in_run(
     else:
         text = f"{item.object} is not in phase {phase}."
         made = {name: Verdict(name, item.object, phase, 0, True, text) for name in by.names}
-    others = {name: stored(job.for_phase(name), item.object) for name in _phases(plan, item) if name != phase}
+    others = {name: stored(job.for_phase(name), item.object, by.names) for name in _phases(plan, item) if name != phase}
     results = {}
     for name in by.names:
         verdict = made[name]

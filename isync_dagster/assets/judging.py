@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from isync_dagster.assets import keys
 from isync_dagster.assets.verbs import verb
 from isync_dagster.migration.model import SyncJob, Verdict
+
+if TYPE_CHECKING:
+    from isync_dagster.store.runs import Run
 
 
 @dataclass(frozen=True)
@@ -60,17 +64,22 @@ def judge_the_rest(job: SyncJob, run_id: str) -> None:
             judge(job, item.object, by, run_id)
 
 
-def stored(job: SyncJob, object: str) -> Mapping[str, Verdict]:
-    """The verdicts on an object that the phase's open run holds, else those of its newest run, by name."""
-    runs = job.store.runs(job.key)
-    run = runs.current() or runs.latest()
+def stored(job: SyncJob, object: str, names: Iterable[str]) -> Mapping[str, Verdict]:
+    """The verdicts of these names on an object that the phase's newest run holds, by name."""
+    run = job.store.runs(job.key).latest()
     if run is None:
         return {}
-    verdicts = (Verdict.from_json(verdict) for verdict in run.verdicts())
-    return {verdict.name: verdict for verdict in verdicts if verdict.object == object}
+    found = ((name, read_verdict(run, object, name)) for name in names)
+    return {name: Verdict.from_json(verdict) for name, verdict in found if verdict is not None}
+
+
+def read_verdict(run: Run, object: str, name: str) -> Mapping[str, Any] | None:
+    """One verdict of a run as it is stored: a read of one file, where `run.verdicts()` reads them all."""
+    from isync_dagster.store.files import read_json
+
+    return read_json(run.layout.verdict(object, name))
 
 
 def has_run(job: SyncJob) -> bool:
     """True where the phase was run at least once."""
-    runs = job.store.runs(job.key)
-    return (runs.current() or runs.latest()) is not None
+    return job.store.runs(job.key).latest() is not None

@@ -65,6 +65,11 @@ def of_outcome(outcome: Outcome, template: str, *, partitioned: bool = True) -> 
     return found
 
 
+def of_nothing(phase: str) -> dict[str, Any]:
+    """The metadata of an object that is not in the phase: it materializes empty, at no cost."""
+    return {"dagster/partition_row_count": dg.MetadataValue.int(0), "notes": f"not in phase {phase}"}
+
+
 def outcome_table(states: Mapping[str, int]) -> str:
     """States with their counts and meaning, the biggest first, and the sum that the conservation law speaks of."""
     rows: list[dict[str, Any]] = [

@@ -89,8 +89,11 @@ def _stage(plan: "Plan", item: "ObjectPlan", stage: str, phases: dg.StaticPartit
     def body(
         context: dg.AssetExecutionContext, run_options: RunOptionsResource, workbench: dg.ResourceParam[Workbench]
     ) -> dg.MaterializeResult[Any]:
+        phase = context.partition_key
+        if item.object not in plan.phase(phase).objects:
+            return dg.MaterializeResult(metadata=metadata.of_nothing(phase))
         with boundary():
-            job = sync_job(context, workbench, run_options.options(), plan.template, context.partition_key)
+            job = sync_job(context, workbench, run_options.options(), plan.template, phase)
             outcome = verb(stage)(job, item.object)
         return dg.MaterializeResult(metadata=metadata.of_outcome(outcome, plan.template))
 

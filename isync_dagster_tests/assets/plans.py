@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from isync_dagster.assets import verbs
+from isync_dagster.assets import judging, verbs
 from isync_dagster.assets.resources import Workbench
 from isync_dagster.assets.settings import Settings
 from isync_dagster.migration.model import Outcome, Progress, RunOptions, Summary, SyncJob, Verdict
@@ -111,6 +111,10 @@ class FakeRun:
 
     def verdicts(self) -> list[dict[str, Any]]:
         return self.kept
+
+    def read(self, object: str, name: str) -> dict[str, Any] | None:
+        found = [item for item in self.kept if (item["object"], item["name"]) == (object, name)]
+        return found[-1] if found else None
 
 
 @dataclass
@@ -264,4 +268,5 @@ def fake_verbs() -> Iterator[FakeVerbs]:
             ("check_relinked", ("relinked",)),
         ):
             patch.setitem(verbs.VERBS, verb, fake.check(verb, *names))
+        patch.setattr(judging, "read_verdict", FakeRun.read)
         yield fake

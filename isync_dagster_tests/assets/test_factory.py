@@ -1,5 +1,7 @@
 """The graph of a template and what its assets do, without orgs: keys, dependencies, metadata, retries, options."""
 
+from dataclasses import replace
+
 import dagster as dg
 import pytest
 from syrupy.assertion import SnapshotAssertion
@@ -93,15 +95,24 @@ def test_two_templates_live_side_by_side() -> None:
 
 
 def test_a_run_calls_the_verbs_in_the_order_of_the_lookups(known: FakeVerbs, instance: dg.DagsterInstance) -> None:
-    assert migrate(known, instance).success
+    assert migrate(known, instance, "sales").success
     verbs = [(verb, object) for verb, _, object in known.calls]
     gate = verbs.index(("preflight", ""))
-    assert all(verbs.index(("extract", name)) < gate for name in ("Account", "Contact", "Order", "OrderItem"))
+    assert all(verbs.index(("extract", name)) < gate for name in ("Account", "Order", "OrderItem"))
     assert verbs.index(("extract", "OrderItem")) < verbs.index(("extract", "Order"))
     assert gate < verbs.index(("remap", "Account")) < verbs.index(("load", "Account"))
-    assert verbs.index(("check_conservation", "Account")) < verbs.index(("remap", "Contact"))
+    assert verbs.index(("check_conservation", "Account")) < verbs.index(("remap", "Order"))
     assert verbs.index(("load", "OrderItem")) < verbs.index(("relink", "Order"))
     assert verbs[-1] == ("finish", "")
+
+
+def test_objects_outside_the_phase_materialize_empty(known: FakeVerbs, instance: dg.DagsterInstance) -> None:
+    result = migrate(known, instance, "sales")
+    assert "Contact" not in {object for _, _, object in known.calls}
+    events = {event.asset_key.to_user_string(): event for event in result.get_asset_materialization_events()}
+    metadata = events["core/Contact/load"].materialization.metadata
+    assert metadata["dagster/partition_row_count"] == dg.MetadataValue.int(0)
+    assert metadata["notes"].value == "not in phase sales"
 
 
 def test_the_report_holds_every_verdict_and_none_is_made_twice(known: FakeVerbs, instance: dg.DagsterInstance) -> None:
@@ -135,16 +146,21 @@ def test_only_transient_errors_are_retried(
     known: FakeVerbs, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known.trouble[("extract", "Account")] = [TransientError("a lock")]
-    known.trouble[("extract", "Contact")] = [RequestError("no access to Contact"), RequestError("never seen")]
-    known.trouble[("extract", "Order")] = [ZeroDivisionError("a bug"), ZeroDivisionError("never seen")]
+    known.trouble[("extract", "Order")] = [RequestError("no access to Order"), RequestError("never seen")]
+    known.trouble[("extract", "OrderItem")] = [ZeroDivisionError("a bug\nmany lines"), ZeroDivisionError("never seen")]
     monkeypatch.setattr("time.sleep", lambda _: None)
     monkeypatch.setattr(work.RETRY.__class__, "calculate_delay", lambda self, attempt: 0)
-    result = migrate(known, instance)
-    failed = {event.step_key: event.step_failure_data.error for event in result.get_step_failure_events()}
-    assert set(failed) == {"core__Contact__extract", "core__Order__extract"}
-    assert "no access to Contact" in str(failed["core__Contact__extract"])
+    plan = small_plan()
+    plan = replace(plan, objects=tuple(replace(item, fetched_by=()) for item in plan.objects))
+    result = migrate(known, instance, "sales", plan)
+    failed = {event.step_key: event.step_failure_data.user_failure_data for event in result.get_step_failure_events()}
+    assert {key: data.description for key, data in failed.items() if data} == {
+        "core__Order__extract": "no access to Order",
+        "core__OrderItem__extract": "ZeroDivisionError: a bug",
+    }
+    assert failed["core__Order__extract"].metadata["error"] == dg.MetadataValue.text("RequestError")  # type: ignore[union-attr]
     extracts = [object for verb, _, object in known.calls if verb == "extract"]
-    assert sorted(extracts) == ["Account", "Account", "Contact", "Order", "OrderItem"]
+    assert sorted(extracts) == ["Account", "Account", "Order", "OrderItem"]
 
 
 def test_run_options_reach_every_verb(known: FakeVerbs, instance: dg.DagsterInstance) -> None:
