@@ -7,6 +7,7 @@ found in both orgs. All comparisons are joins over whole columns.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import polars as pl
 
@@ -20,7 +21,27 @@ NATURAL = {
     "RecordType": ("SobjectType", "DeveloperName"),
     "Profile": ("Name",),
     "UserRole": ("DeveloperName",),
+    "Pricebook2": ("IsStandard",),
 }
+
+
+@dataclass(frozen=True)
+class Proof:
+    """Both orgs, the id map, and what a test knows beside them.
+
+    `users` (`source_id`, `target_id`) is who stands for whom where user names do not say it; `untouched` are ids of
+    target records that the template leaves as they were.
+    """
+
+    source: LocalOrg
+    target: LocalOrg
+    id_map: pl.DataFrame
+    users: pl.DataFrame | None = None
+    untouched: pl.Series | None = None
+
+    def problems(self, plan: Plan) -> list[str]:
+        """Everything that did not arrive, a sentence each; an empty list is the proof."""
+        return [problem for item in plan.objects for problem in _object(self, item)]
 
 
 def prove_arrived(source: LocalOrg, target: LocalOrg, id_map: pl.DataFrame, plan: Plan) -> list[str]:
@@ -30,10 +51,11 @@ def prove_arrived(source: LocalOrg, target: LocalOrg, id_map: pl.DataFrame, plan
     counterpart, each written field must hold what the source holds (after picklist mapping), and each lookup must
     point at the counterpart of the source's parent.
     """
-    return [problem for item in plan.objects for problem in _object(source, target, id_map, plan, item)]
+    return Proof(source, target, id_map).problems(plan)
 
 
-def _object(source: LocalOrg, target: LocalOrg, id_map: pl.DataFrame, plan: Plan, item: ObjectPlan) -> Iterator[str]:
+def _object(proof: Proof, item: ObjectPlan) -> Iterator[str]:
+    source, target, id_map = proof.source, proof.target, proof.id_map
     here, there = _live(source, item.object), _live(target, item.target_object)
     if item.object == "Pricebook2":
         here = here.filter(~pl.col("IsStandard"))
@@ -51,10 +73,12 @@ def _object(source: LocalOrg, target: LocalOrg, id_map: pl.DataFrame, plan: Plan
         .join(pairs, left_on="s.Id", right_on="source_id")
         .join(there.select(pl.all().name.prefix("t.")), left_on="target_id", right_on="t.Id")
     )
+    if not item.update_existing and proof.untouched is not None:
+        both = both.filter(~pl.col("target_id").is_in(proof.untouched.implode()))
     for mapping in item.fields:
         yield from _field(both, item, mapping)
     for lookup in item.lookups:
-        yield from _lookup(source, target, both, id_map, item, lookup)
+        yield from _lookup(proof, both, item, lookup)
 
 
 def _live(org: LocalOrg, name: str) -> pl.DataFrame:
@@ -86,14 +110,12 @@ def _plain(value: pl.Expr, field: Field) -> pl.Expr:
     return pl.when(text != "").then(text)
 
 
-def _lookup(
-    source: LocalOrg, target: LocalOrg, both: pl.DataFrame, id_map: pl.DataFrame, item: ObjectPlan, lookup: Lookup
-) -> Iterator[str]:
+def _lookup(proof: Proof, both: pl.DataFrame, item: ObjectPlan, lookup: Lookup) -> Iterator[str]:
     if lookup.kept:
         return
     left, right = f"s.{lookup.source.name}", f"t.{lookup.target.name}"
-    counterparts = [id_map.select("source_id", "target_id")]
-    counterparts += [_natural(source, target, name) for name in lookup.references]
+    counterparts = [proof.id_map.select("source_id", "target_id")]
+    counterparts += [_natural(proof, name) for name in lookup.references]
     index = pl.concat(counterparts).unique("source_id", keep="first").rename({"target_id": "expected"})
     joined = both.select("s.Id", left, right).join(index, left_on=left, right_on="source_id", how="left")
     filled = joined.filter(pl.col(left).is_not_null())
@@ -109,17 +131,16 @@ def _lookup(
         yield f"{item.object}.{lookup.source.name}: {invented.height} lookups are set that the source leaves empty"
 
 
-def _natural(source: LocalOrg, target: LocalOrg, name: str) -> pl.DataFrame:
+def _natural(proof: Proof, name: str) -> pl.DataFrame:
     """Counterparts of records that are not migrated, by their natural keys; other users become the administrator."""
+    keys = NATURAL[name]
+    left = _live(proof.source, name).select(pl.col("Id").alias("source_id"), *keys)
+    right = _live(proof.target, name).select(pl.col("Id").alias("target_id"), *keys)
     if name == "Pricebook2":
-        keys: tuple[str, ...] = ("IsStandard",)
-    else:
-        keys = NATURAL[name]
-    left = _live(source, name).select(pl.col("Id").alias("source_id"), *keys)
-    right = _live(target, name).select(pl.col("Id").alias("target_id"), *keys)
-    if name == "Pricebook2":
-        left, right = left.filter(pl.col("IsStandard")), right.filter(pl.col("IsStandard"))
+        left, right = left.filter("IsStandard"), right.filter("IsStandard")
     found = left.join(right, on=keys, how="left")
     if name == "User":
-        found = found.with_columns(pl.col("target_id").fill_null(target.settings.user_id))
+        if proof.users is not None:
+            found = left.join(proof.users, on="source_id", how="left")
+        found = found.with_columns(pl.col("target_id").fill_null(proof.target.settings.user_id))
     return found.drop_nulls("target_id").select("source_id", "target_id")
