@@ -185,16 +185,21 @@ def _compared(states: pl.LazyFrame, there: pl.LazyFrame, plan: ObjectPlan, looku
     """source, from (source parent), target, expected, found, `_right`: records whose lookup must hold a known value."""
     field = lookup.target.name
     written = pl.col("_state").is_in([State.INSERTED, State.UPDATED, State.IDENTICAL])
-    if not lookup.updateable:
-        # What an insert alone may set says nothing about a record that was in the target before.
-        written = pl.col("_state") == State.INSERTED
+    # What an insert alone may set is left as it is in a record that was in the target before.
+    bound = pl.lit(True) if lookup.updateable else pl.col("_state") == State.INSERTED
     expected = states.filter(
         written & pl.col(f"_link.{field}").is_in(CHECKED_LINKS) & pl.col(field).is_not_null()
     ).select(
-        source="_source_id", parent=pl.col(f"_from.{field}"), target="_target_id", expected=pl.col(field)
+        source="_source_id",
+        parent=pl.col(f"_from.{field}"),
+        target="_target_id",
+        expected=pl.col(field),
+        _bound=bound,
     )
-    joined = expected.join(there.select(target="Id", found=pl.col(field)), on="target", how="left", maintain_order="left")
-    return joined.with_columns(_right=pl.col("expected").eq_missing(pl.col("found")))
+    found = there.select(target="Id", found=pl.col(field))
+    joined = expected.join(found, on="target", how="left", maintain_order="left")
+    right = pl.col("expected").eq_missing(pl.col("found"))
+    return joined.filter(right | pl.col("_bound")).with_columns(_right=right).drop("_bound")
 
 
 def _sample(rows: pl.LazyFrame, field: str) -> list[dict[str, Any]]:
