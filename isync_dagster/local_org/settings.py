@@ -43,7 +43,7 @@ class OrgSettings:
     session_seconds: int = 7200
     query_page_rows: int = 50_000
     batch_rows: int = 10_000
-    batches_per_commit: int = 5
+    batches_per_commit: int = 13
     results_links: str = "resultUrl"
     results_next: str = "nextRecordsUrl"
     created: str = ""

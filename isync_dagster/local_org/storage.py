@@ -52,7 +52,8 @@ class Storage:
             os.close(lock_file)
             raise StoreError(f"The local org in {folder} cannot be opened: {error}", folder=str(folder)) from error
         connection.execute("SET TimeZone='UTC'")
-        connection.execute("SET preserve_insertion_order=true")
+        # Checkpoints rewrite what is in the log: rarely is enough, and a start replays this much in a second.
+        connection.execute("SET checkpoint_threshold='256MB'")
         storage = cls(folder, schema, seed, connection)
         storage._lock_file = lock_file
         storage._prepare()
