@@ -6,9 +6,9 @@ import polars as pl
 
 _SUFFIX_ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ012345"
 _GROUPS = (0, 5, 10)
-
-# Five characters written as 1 (capital) or 0, first character the lowest bit, give one suffix character.
-_PATTERNS = [format(number, "05b")[::-1] for number in range(32)]
+# Five characters written as 1 (capital) or 0 give one suffix character, the first of them the lowest bit. Read as a
+# binary number the first is the highest, so the alphabet stands here in the order of the mirrored numbers.
+_BY_MIRRORED = "".join(_SUFFIX_ALPHABET[int(format(number, "05b")[::-1], 2)] for number in range(32))
 
 
 def to18(expr: pl.Expr) -> pl.Expr:
@@ -24,9 +24,7 @@ def to18(expr: pl.Expr) -> pl.Expr:
     short = pl.when(text.str.contains(r"^[0-9A-Za-z]{15}$")).then(text)
     capitals = short.str.replace_all("[A-Z]", "_").str.replace_all("[^_]", "0").str.replace_all("_", "1", literal=True)
     suffix = [
-        capitals.str.slice(start, 5).replace_strict(
-            _PATTERNS, list(_SUFFIX_ALPHABET), default=None, return_dtype=pl.String
-        )
+        pl.lit(_BY_MIRRORED).str.slice(capitals.str.slice(start, 5).str.to_integer(base=2, strict=False), 1)
         for start in _GROUPS
     ]
     full = pl.concat_str([short, *suffix])

@@ -103,11 +103,8 @@ def _beyond(groups: pl.LazyFrame, name: str, both: pl.Expr, keep: list[str] | No
 
 def _outcome(rows: pl.LazyFrame, operation: str) -> pl.LazyFrame:
     done = {"update": "updated", "delete": "deleted", "hardDelete": "deleted"}.get(operation, "inserted")
-    created = (
-        pl.col("sf__Created")
-        .str.to_lowercase()
-        .replace_strict({"true": True, "false": False}, default=None, return_dtype=pl.Boolean)
-    )
+    word = pl.col("sf__Created").str.to_lowercase()
+    created = pl.when(word == "true").then(True).when(word == "false").then(False)
     succeeded = pl.lit(done)
     if operation in ("insert", "upsert"):
         succeeded = pl.when(created.eq_missing(False)).then(pl.lit("updated")).otherwise(pl.lit("inserted"))

@@ -36,7 +36,7 @@ def resolve(
     For each lookup F: F String becomes the target id or null, `_from.F` String is the source parent's id, `_link.F`
     (`LINK_STATES`) what became of it. Deferred lookups are null and pending (or empty): relink resolves them.
     Added for the row: `_decision` (`DECISIONS`: blocked, dropped, or null while undecided), `_reason` String naming
-    fields and parent ids, `_stop` String, set where policy `stop` met a missing parent and the caller must not go on.
+    fields and parent ids (or values that fit no type), `_stop` String, set where policy `stop` met a missing parent and the caller must not go on.
 
     `failed_parents` (`source_id`, `reason`) are records of this run that did not reach the target; their reason is
     added to that of the blocked child. An id map is joined once a lookup, one after the other; with `spill` each
@@ -51,12 +51,21 @@ def resolve(
 
 
 def _prepared(frame: pl.LazyFrame) -> pl.LazyFrame:
-    """The columns of the row's own fate, null where the frame has none yet."""
+    """The columns of the row's own fate: null, or blocked where a value did not fit its type (`transform`)."""
     known = frame.collect_schema()
     wanted = {"_decision": DECISIONS, "_reason": pl.String(), "_stop": pl.String()}
-    return frame.with_columns(
-        pl.lit(None, dtype=kind).alias(name) for name, kind in wanted.items() if name not in known
-    )
+    columns = {name: pl.lit(None, dtype=kind) for name, kind in wanted.items() if name not in known}
+    if "_unfit" in known and "_decision" in columns:
+        unfit = pl.col("_unfit").is_not_null()
+        each = pl.format(
+            "{}: {} does not fit the type of the target's field",
+            pl.element().struct.field("field"),
+            pl.element().struct.field("value"),
+        )
+        # Its cell is null: to send the row would lose the value without a word.
+        columns["_decision"] = pl.when(unfit).then(decision("blocked"))
+        columns["_reason"] = pl.when(unfit).then(pl.col("_unfit").list.eval(each).list.join("; "))
+    return frame.with_columns(**columns)
 
 
 def _resolved(

@@ -84,7 +84,8 @@ def _exchanged(text: pl.Expr, source: Field, picklist: Mapping[str, str]) -> pl.
     old = pl.Series(list(picklist), dtype=pl.String)
     new = pl.Series([value or None for value in picklist.values()], dtype=pl.String)
     if source.type != "multipicklist":
-        return text.replace(old, new)
+        # Inside a list the exchange streams; `replace` on a column would hold all of it in memory (Polars 2.1).
+        return pl.concat_list(text).list.eval(pl.element().replace(old, new)).list.first()
     members = text.str.split(";").list.eval(pl.element().str.strip_chars().replace(old, new).drop_nulls())
     joined = members.list.unique(maintain_order=True).list.join(";")
     return pl.when(joined != "").then(joined)

@@ -23,7 +23,6 @@ _DATETIME_IN = "%Y-%m-%dT%H:%M:%S%.f%z"
 _DATETIME_OUT = "%Y-%m-%dT%H:%M:%S%.3fZ"
 _TIME_IN = "%H:%M:%S%.f"
 _TIME_OUT = "%H:%M:%S%.3fZ"
-_BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 _NUMBER_PARTS = r"^\s*[+-]?(?P<whole>\d*)\.?(?P<fraction>\d*?)0*(?:[eE](?P<exponent>[+-]?\d+))?\s*$"
 
 LOSSY_SCHEMA = pl.Schema({"field": pl.String(), "cells": pl.UInt32(), "example": pl.String()})
@@ -49,7 +48,8 @@ def read(expr: pl.Expr, field: Field) -> pl.Expr:
     if kind in ("id", "reference"):
         return to18(expr)
     if kind == "boolean":
-        return expr.str.to_lowercase().replace_strict(_BOOLEANS, default=None, return_dtype=pl.Boolean)
+        lower = expr.str.to_lowercase()
+        return pl.when(lower.is_in(["true", "1"])).then(True).when(lower.is_in(["false", "0"])).then(False)
     if kind in ("int", "long"):
         return expr.cast(NUMBER, strict=False).cast(pl.Int64, strict=False)
     if kind in NUMBER_TYPES:

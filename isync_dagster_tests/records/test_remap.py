@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from isync_dagster.plan.model import Lookup, Policy
 from isync_dagster.records.remap import link_counts, resolve
+from isync_dagster.records.transform import UNFIT
 from isync_dagster_tests.records.builders import id_map, lookup, record_id
 
 KNOWN = {record_id("001", number): record_id("001", 900 + number) for number in range(5)}
@@ -129,6 +130,18 @@ def test_several_missing_parents() -> None:
         f"A: parent {MISSING} of Account is not in the target; B: parent {MISSING} of Account is not in the target; "
         f"C: parent {MISSING} of one of 4 objects is not in the target"
     )
+
+
+def test_a_row_with_a_value_that_does_not_fit_is_blocked() -> None:
+    unfit = pl.Series([[{"field": "N", "value": "x"}, {"field": "D", "value": "y"}], None], dtype=UNFIT)
+    frame = pl.LazyFrame({"_source_id": ["s", "t"], "_unfit": unfit})
+    assert resolve(frame, [], maps).collect().select("_decision", "_reason").rows() == [
+        (
+            "blocked",
+            "N: x does not fit the type of the target's field; D: y does not fit the type of the target's field",
+        ),
+        (None, None),
+    ]
 
 
 def test_spill_is_called_after_each_join() -> None:
