@@ -41,9 +41,13 @@ def check_conservation(job: SyncJob, object: str) -> Verdict:
     unknown = states.get(State.UNKNOWN, 0)
     passed = not missing and not strange and not unaccounted and complete and not unknown
     parts = ", ".join(f"{count:,} {state}" for state, count in states.items() if count)
-    text = f"{rows:,} extracted = {parts or 'nothing'}." if passed else (
-        f"{rows:,} extracted, {sum(states.values()):,} accounted ({parts}): {missing:,} without a state, {strange:,} not extracted, "
-        f"{unaccounted:,} lookups without a state, {unknown:,} unknown."
+    text = (
+        f"{rows:,} extracted = {parts or 'nothing'}."
+        if passed
+        else (
+            f"{rows:,} extracted, {sum(states.values()):,} accounted ({parts}): {missing:,} without a state, {strange:,} not extracted, "
+            f"{unaccounted:,} lookups without a state, {unknown:,} unknown."
+        )
     )
     return _verdict(
         job,
@@ -203,7 +207,10 @@ def _compared(states: pl.LazyFrame, there: pl.LazyFrame, plan: ObjectPlan, looku
 
 
 def _sample(rows: pl.LazyFrame, field: str) -> list[dict[str, Any]]:
-    return [{"field": field, **{key: value for key, value in row.items() if key != "_right"}} for row in rows.collect().to_dicts()]
+    return [
+        {"field": field, **{key: value for key, value in row.items() if key != "_right"}}
+        for row in rows.collect().to_dicts()
+    ]
 
 
 def _link_table(links: pl.DataFrame) -> list[dict[str, Any]]:

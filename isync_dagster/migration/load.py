@@ -106,7 +106,8 @@ def _keep_before_images(run: Run, plan: ObjectPlan, rows: pl.LazyFrame) -> None:
         return
     updates = rows.filter(pl.col("_decision") == "update")
     before.write(
-        "load", updates.select(pl.col("_target_id").alias("Id"), "_changed", *[pl.col(name).alias(name[5:]) for name in now])
+        "load",
+        updates.select(pl.col("_target_id").alias("Id"), "_changed", *[pl.col(name).alias(name[5:]) for name in now]),
     )
 
 
@@ -227,7 +228,9 @@ class Keeper:
         )
 
 
-def send_wave(job: SyncJob, run: Run, plan: ObjectPlan, sender: Sender, wave: int, check: Callable[[], None]) -> str | None:
+def send_wave(
+    job: SyncJob, run: Run, plan: ObjectPlan, sender: Sender, wave: int, check: Callable[[], None]
+) -> str | None:
     """Send the chunks of a wave that are not done, side by side; why it stopped early, or None.
 
     Rows that must be settled against the target wait until no chunk is in flight. With continue on error off,

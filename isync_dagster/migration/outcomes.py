@@ -32,7 +32,8 @@ def columns_of(frame: pl.LazyFrame, fields: Iterable[Field]) -> tuple[tuple[str,
     """(name, Polars dtype, what it is) of every column."""
     known = {field.name: field for field in fields}
     return tuple(
-        (name, str(kind), _described(known[name]) if name in known else "") for name, kind in frame.collect_schema().items()
+        (name, str(kind), _described(known[name]) if name in known else "")
+        for name, kind in frame.collect_schema().items()
     )
 
 

@@ -118,20 +118,24 @@ def _keys(run: Run, plan: ObjectPlan, doubled: pl.LazyFrame, what: str) -> Itera
         return
     shown = files.scan(path).head(3).collect()
     samples = "; ".join(f"{row['key']!r} in {row['rows']} rows ({', '.join(row['ids'])})" for row in shown.to_dicts())
-    yield {
-        "object": plan.object,
-        "check": what,
-        "field": " + ".join(part.target for part in plan.match_key),
-        "rows": count,
-        "message": f"{count} key values are shared, such as {samples}",
-        "value": None,
-        "sample": None,
-    }, True
+    yield (
+        {
+            "object": plan.object,
+            "check": what,
+            "field": " + ".join(part.target for part in plan.match_key),
+            "rows": count,
+            "message": f"{count} key values are shared, such as {samples}",
+            "value": None,
+            "sample": None,
+        },
+        True,
+    )
 
 
 def _message(job: SyncJob, run: Run, blocking: list[dict[str, Any]]) -> str:
     lines = [
-        f"  {row['object']}.{row['field']}: {row['check']} ({row['rows']} rows): {row['message']}" for row in blocking[:SAMPLES]
+        f"  {row['object']}.{row['field']}: {row['check']} ({row['rows']} rows): {row['message']}"
+        for row in blocking[:SAMPLES]
     ]
     more = len(blocking) - SAMPLES
     return (

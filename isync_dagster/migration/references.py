@@ -119,9 +119,13 @@ def _by_key(
 ) -> pl.DataFrame:
     names = [f"_key{number}" for number in range(len(left))]
     filled = pl.any_horizontal([(pl.col(name) != "") & pl.col(name).is_not_null() for name in names])
-    mine = source.select(pl.col("Id").alias("source_id"), *[part.alias(name) for part, name in zip(left, names, strict=True)])
+    mine = source.select(
+        pl.col("Id").alias("source_id"), *[part.alias(name) for part, name in zip(left, names, strict=True)]
+    )
     theirs = (
-        target.select(pl.col("Id").alias("target_id"), *[part.alias(name) for part, name in zip(right, names, strict=True)])
+        target.select(
+            pl.col("Id").alias("target_id"), *[part.alias(name) for part, name in zip(right, names, strict=True)]
+        )
         .filter(filled)
         .unique(subset=names, keep="none")
     )
@@ -136,7 +140,9 @@ def _by_map_file(job: SyncJob, rule: ReferenceRule, source: pl.DataFrame, target
         raise ConfigError(f"References of {rule.object}: the map file {path} does not exist.")
     pairs = pl.read_csv(path, infer_schema=False)
     if not {"source", "target"} <= set(pairs.columns):
-        raise ConfigError(f"References of {rule.object}: {Path(path).name} needs the columns source and target; it has {pairs.columns}.")
+        raise ConfigError(
+            f"References of {rule.object}: {Path(path).name} needs the columns source and target; it has {pairs.columns}."
+        )
     left, right = _by_any_value(source, rule), _by_any_value(target, rule)
     lowered = pairs.with_columns(pl.col("source", "target").str.strip_chars().str.to_lowercase())
     joined = lowered.join(left, left_on="source", right_on="value", how="left").join(

@@ -63,7 +63,8 @@ def _write_rows(job: SyncJob, run: Run, plan: ObjectPlan) -> pl.LazyFrame:
     """Resolve the deferred lookups of every row that reached the target, and remember those that still wait."""
     if not is_loaded(run, plan.object):
         raise ConfigError(
-            f"{plan.object} is not loaded completely in run {run.number}. Materialize its load asset first.", object=plan.object
+            f"{plan.object} is not loaded completely in run {run.number}. Materialize its load asset first.",
+            object=plan.object,
         )
     there = (
         run.audit(plan.object)
@@ -92,7 +93,10 @@ def _keep_before_images(run: Run, plan: ObjectPlan, rows: pl.LazyFrame) -> None:
     if now and not before.has("relink"):
         changed = rows.filter((pl.col("_changed").list.len() > 0) & (pl.col("_decision") != "insert"))
         before.write(
-            "relink", changed.select(pl.col("_target_id").alias("Id"), "_changed", *[pl.col(name).alias(name[5:]) for name in now])
+            "relink",
+            changed.select(
+                pl.col("_target_id").alias("Id"), "_changed", *[pl.col(name).alias(name[5:]) for name in now]
+            ),
         )
 
 

@@ -123,7 +123,11 @@ def pairs_of(job: SyncJob, run: Run, lookup: Lookup) -> pl.LazyFrame:
 
 def _id_map(job: SyncJob, run: Run, plan: ObjectPlan) -> pl.LazyFrame:
     """source_id → target_id of the object's own records as earlier runs left them."""
-    own = job.store.idmap(job.plan.source_org_id, job.plan.target_org_id).read(plan.object).select("source_id", "target_id")
+    own = (
+        job.store.idmap(job.plan.source_org_id, job.plan.target_org_id)
+        .read(plan.object)
+        .select("source_id", "target_id")
+    )
     if plan.object != "Pricebook2":
         return own
     # The standard price book exists in every org and cannot be inserted, whatever the match key says.
@@ -137,7 +141,9 @@ def _failed_parents(job: SyncJob, run: Run, plan: ObjectPlan) -> pl.LazyFrame | 
         run.audit(name)
         .latest()
         .filter(pl.col("state").is_in([State.FAILED, State.BLOCKED, State.DROPPED, State.SKIPPED, State.PENDING]))
-        .select("source_id", pl.concat_str(["state", "code", "message"], separator=" ", ignore_nulls=True).alias("reason"))
+        .select(
+            "source_id", pl.concat_str(["state", "code", "message"], separator=" ", ignore_nulls=True).alias("reason")
+        )
         for name in plan.parents
         if job.in_phase(name)
     ]

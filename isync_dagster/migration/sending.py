@@ -60,13 +60,21 @@ class Chunk:
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for the `planned` entry."""
-        return {"operation": self.operation, "way": self.way, "wave": self.wave, "rows": self.rows, "external_id": self.external_id}
+        return {
+            "operation": self.operation,
+            "way": self.way,
+            "wave": self.wave,
+            "rows": self.rows,
+            "external_id": self.external_id,
+        }
 
 
 class Sender:
     """Sends the chunks of one object and stage (`load` or `relink`)."""
 
-    def __init__(self, job: SyncJob, run: Run, plan: ObjectPlan, stage: str, keep: Callable[[str, pl.DataFrame, Entry], None]) -> None:
+    def __init__(
+        self, job: SyncJob, run: Run, plan: ObjectPlan, stage: str, keep: Callable[[str, pl.DataFrame, Entry], None]
+    ) -> None:
         """`keep(part, outcome, entry)` writes audit log and id map of an attempt; it is called before `done`."""
         self.job = job
         self.run = run

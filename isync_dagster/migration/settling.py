@@ -68,7 +68,13 @@ def settle_ids(
         quoted = ", ".join(f"'{value}'" for value in ids.slice(start, 500).to_list())
         part = folder / f"{start:08d}"
         reading.read(
-            job, job.target, object=plan.target_object, fields=named, where=f"Id IN ({quoted})", folder=part, stage="settle"
+            job,
+            job.target,
+            object=plan.target_object,
+            fields=named,
+            where=f"Id IN ({quoted})",
+            folder=part,
+            stage="settle",
         )
         parts.append(reading.scan(part, named))
     return match_content(rows, pl.concat(parts).collect(), fields)
@@ -140,7 +146,9 @@ def match_content(rows: pl.DataFrame, candidates: pl.DataFrame, fields: Sequence
         found.append(paired)
         remaining_left = remaining_left.join(paired, on="_row", how="anti")
         remaining_right = remaining_right.join(paired, left_on="Id", right_on="target_id", how="anti")
-    all_found = pl.concat(found) if found else pl.DataFrame(schema={"_row": rows.schema["_row"], "target_id": pl.String})
+    all_found = (
+        pl.concat(found) if found else pl.DataFrame(schema={"_row": rows.schema["_row"], "target_id": pl.String})
+    )
     missing = rows.select("_row").join(all_found, on="_row", how="anti")
     nothing = missing.clear()
     if remaining_right.is_empty():
