@@ -58,9 +58,13 @@ def judge(status: dg.DagsterRunStatus, failures: Iterable[Failure], verdicts: It
 
 def say_what_is_wrong(console: Console, failures: Iterable[Failure], verdicts: Iterable[Verdict]) -> None:
     """Print every failed step and every check that did not hold."""
+    same: dict[str, list[str]] = {}
     for failure in failures:
         if not failure.is_check:
-            console.print(f"[bold red]✗ {escape(failure.title)}[/] {escape(failure.text)}", soft_wrap=True)
+            same.setdefault(failure.text, []).append(failure.title)
+    for text, titles in same.items():
+        more = f" and {len(titles) - 1} more" if len(titles) > 1 else ""
+        console.print(f"[bold red]✗ {escape(titles[0])}{more}[/] {escape(text)}", soft_wrap=True)
     for verdict in verdicts:
         if not verdict.passed:
             color = "red" if verdict.severity == "error" else "yellow"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -17,10 +18,11 @@ from types import FrameType
 from rich.console import Console
 
 from isync_dagster.assets.factory import load_plans
+from isync_dagster.assets.launch import LOCATION, MODULE
 from isync_dagster.assets.settings import Settings
 from isync_dagster.cli.console import Exit
 from isync_dagster.cli.demo import child, make_orgs, serving
-from isync_dagster.cli.home import dagster_instance
+from isync_dagster.cli.home import dagster_instance, prepare
 from isync_dagster.errors import ConfigError
 
 WORKSPACE = Path("workspace.yaml")
@@ -35,15 +37,16 @@ def ui(console: Console, host: str, port: int, demo: Path | None, rows: int) -> 
     """Serve the UI until Ctrl-C or SIGTERM; both end webserver, daemon and demo orgs in order."""
     load_plans(Settings.from_env())  # what is wrong with a template is said here, not in a page
     _require_free(host, port)
+    home = prepare()
     with dagster_instance():
-        pass
+        pass  # what dead processes left behind is reaped
     previous = {number: signal.signal(number, _stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         with ExitStack() as stack:
             if demo is not None:
                 make_orgs(console, rows, demo)
                 stack.enter_context(serving(demo))
-            return _serve(console, stack, host, port)
+            return _serve(console, stack, home, host, port)
     except _Stop:
         console.print("stopped")
         return Exit.OK
@@ -52,8 +55,8 @@ def ui(console: Console, host: str, port: int, demo: Path | None, rows: int) -> 
             signal.signal(number, handler if handler is not None else signal.SIG_DFL)
 
 
-def _serve(console: Console, stack: ExitStack, host: str, port: int) -> Exit:
-    where = _workspace()
+def _serve(console: Console, stack: ExitStack, home: Path, host: str, port: int) -> Exit:
+    where = _workspace(home)
     web = [sys.executable, "-m", "dagster_webserver", "-h", host, "-p", str(port), *where]
     daemon = [sys.executable, "-m", "dagster._daemon", "run", *where]
     processes = {
@@ -74,10 +77,14 @@ def _serve(console: Console, stack: ExitStack, host: str, port: int) -> Exit:
         time.sleep(0.5)
 
 
-def _workspace() -> list[str]:
+def _workspace(home: Path) -> list[str]:
+    """The workspace.yaml of the working folder, else one of our own with the same name for the code location."""
     if WORKSPACE.is_file():
         return ["-w", str(WORKSPACE)]
-    return ["-m", "isync_dagster.definitions", "-a", "defs"]
+    made = home / "workspace.yaml"
+    target = {"module_name": MODULE, "attribute": "defs", "location_name": LOCATION}
+    made.write_text(json.dumps({"load_from": [{"python_module": target}]}))
+    return ["-w", str(made)]
 
 
 def _alive(processes: dict[str, subprocess.Popen[bytes]]) -> None:
