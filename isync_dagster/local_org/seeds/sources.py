@@ -1,0 +1,71 @@
+"""One door to all forms: a path becomes objects, a path becomes rows, whatever wrote it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from isync_dagster.errors import ConfigError, DataError
+from isync_dagster.local_org.org_schema import OrgSchema
+from isync_dagster.local_org.seeds.cumulusci import read_cumulusci
+from isync_dagster.local_org.seeds.dataset import DataSet
+from isync_dagster.local_org.seeds.describe import read_describes
+from isync_dagster.local_org.seeds.sfdx import read_source
+from isync_dagster.local_org.seeds.standard import standard, standard_objects
+from isync_dagster.local_org.seeds.tables import read_sfdmu, read_tables
+from isync_dagster.local_org.seeds.tree import read_plan, read_tree
+from isync_dagster.schema.model import SObject
+
+SOURCE_FILES = ("*.object-meta.xml", "*.field-meta.xml", "*.object")
+
+
+def schema_from(paths: Iterable[Path], *, namespace: str | None = None) -> list[SObject]:
+    """The objects of describe files, folders of them, and source folders; later paths win.
+
+    Fields of source metadata lie over what was read before. Standard objects that lookups point at, and those that
+    every org has, come along. ConfigError for a path that holds neither.
+    """
+    found: dict[str, SObject] = {}
+    for path in map(Path, paths):
+        if not path.exists():
+            raise ConfigError(f"{path} does not exist; give describe JSON or a folder of source metadata")
+        if path.is_dir() and any(next(path.rglob(pattern), None) for pattern in SOURCE_FILES):
+            found |= read_source(path, base=found, namespace=namespace).objects
+        else:
+            found |= read_describes(path)
+    known = standard_objects()
+    parents = {name for item in found.values() for field in item.references for name in field.reference_to}
+    return list({item.name: item for item in (*standard(sorted(parents & known.keys())), *found.values())}.values())
+
+
+def data_from(path: Path, schema: OrgSchema, *, mapping: Path | None = None) -> DataSet:
+    """The rows of an SFDX plan or tree file, a CumulusCI dump, an SFDMU project, or a folder of CSV or Parquet.
+
+    A dump's mapping is `mapping`, or the one file `*mapping.yml` beside it. DataError for anything else.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return read_sfdmu(path, schema) if (path / "export.json").exists() else read_tables(path, schema)
+    if path.suffix == ".sql":
+        return read_cumulusci(path, mapping or _mapping_beside(path), {item.name: item for item in schema})
+    if path.suffix == ".json":
+        try:
+            answer = json.loads(path.read_text(encoding="utf-8-sig"))
+        except (OSError, ValueError) as error:
+            raise DataError(f"{path} cannot be read: {error}", file=str(path)) from error
+        return read_plan(path, schema) if isinstance(answer, list) else read_tree(path, schema)
+    raise DataError(
+        f"{path} is no data set: give a plan or tree (.json), a dump (.sql), or a folder of .csv or .parquet files",
+        file=str(path),
+    )
+
+
+def _mapping_beside(path: Path) -> Path:
+    found = sorted({*path.parent.glob("*mapping.yml"), *path.parent.glob("*mapping.yaml")})
+    if len(found) != 1:
+        raise DataError(
+            f"{path} needs its mapping: {len(found)} files named *mapping.yml are beside it; say which one it is",
+            file=str(path),
+        )
+    return found[0]
