@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Literal
 
-from isync_dagster.errors import SnapshotError
+from isync_dagster.errors import RequestError, SnapshotError
 from isync_dagster.migration.model import SyncJob
 from isync_dagster.plan.model import ObjectPlan
+from isync_dagster.salesforce.org import Org
 from isync_dagster.schema.model import Field, SObject
 
 Side = Literal["source", "target"]
@@ -23,7 +24,11 @@ def check_drift(job: SyncJob, plan: ObjectPlan, side: Side) -> None:
         if side == "source"
         else (job.target, job.plan.target_alias, plan.target_object)
     )
-    differences = list(_differences(org.describe(name), _used_fields(plan, side), writes=side == "target"))
+    live = _live(org, name)
+    differences = list(_differences(live, _used_fields(plan, side), writes=side == "target"))
+    key = live.field(plan.migration_key or "")
+    if side == "target" and plan.migration_key is not None and not (key and key.external_id and key.createable):
+        differences.append(f"{plan.migration_key}: is no external id (any more) that this user may write")
     if differences:
         raise SnapshotError(
             f"The describe snapshot of {name} no longer fits the org {alias!r}:\n  "
@@ -33,6 +38,21 @@ def check_drift(job: SyncJob, plan: ObjectPlan, side: Side) -> None:
             object=name,
             alias=alias,
         )
+
+
+def _live(org: Org, name: str) -> SObject:
+    try:
+        return org.describe(name)
+    except RequestError as error:
+        if error.details.get("code") != "NOT_FOUND" and error.details.get("status") != 404:
+            raise
+        raise SnapshotError(
+            f"The org {org.alias!r} has no object {name} (any more), or the user may not see it. Give the user access to "
+            f"it; or refresh the snapshot with `isync orgs snapshot {org.alias} --objects {name}` and take the object "
+            "out of the template.",
+            object=name,
+            alias=org.alias,
+        ) from error
 
 
 def _used_fields(plan: ObjectPlan, side: Side) -> Iterable[Field]:
@@ -61,7 +81,7 @@ def _write_differences(planned: Field, now: Field) -> Iterable[str]:
         yield f"{planned.name}: is required now"
     if 0 < now.length < planned.length:
         yield f"{planned.name}: takes {now.length} characters, was {planned.length}"
-    if (now.precision, now.scale) < (planned.precision, planned.scale) and now.type == planned.type:
+    if now.precision - now.scale < planned.precision - planned.scale or now.scale < planned.scale:
         yield f"{planned.name}: is {now.type}({now.precision},{now.scale}), was ({planned.precision},{planned.scale})"
     if now.restricted_picklist:
         gone = planned.active_values() - now.active_values()

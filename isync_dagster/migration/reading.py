@@ -97,9 +97,12 @@ def read(
         except RequestError as error:
             raise _explained(error, object, org) from error
     if not tail and rows < counted and by == "REST":
-        raise TransientError(
-            f"{object} of {org.alias}: {counted} rows were counted, {rows} came; rows were deleted in between. Counted anew."
-        )
+        # Rows may have been deleted between the two calls; what the org counts now decides.
+        counted = org.count(object, where or None)
+        if rows < counted:
+            raise TransientError(
+                f"{object} of {org.alias}: {counted} rows are counted, {rows} came. Nothing was kept; materialize again."
+            )
     reading = Reading(folder, rows, size, time.monotonic() - started, meter.calls, soql, counted, by)
     files.write_json(folder / "manifest.json", reading.to_json())
     return reading

@@ -11,6 +11,7 @@ import os
 import threading
 from contextlib import ExitStack
 
+from isync_dagster.errors import LeaseHeldError
 from isync_dagster.migration.model import SyncJob
 from isync_dagster.store.lease import Lease
 from isync_dagster.store.runs import Run
@@ -30,7 +31,12 @@ def hold_target(job: SyncJob, run: Run) -> Lease:
             stack.enter_context(lease.keep())
             _held[key] = (lease, stack)
         lease = _held[key][0]
-    lease.check()
+    try:
+        lease.check()
+    except LeaseHeldError:
+        # What is lost is not kept: when the other run has ended, the next call takes the lease anew.
+        release_target(job, run)
+        raise
     return lease
 
 
