@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import polars as pl
 from upath import UPath
 
+from isync_dagster.errors import ConfigError
 from isync_dagster.migration import reading
 from isync_dagster.migration.drift import check_drift
 from isync_dagster.migration.model import Outcome, SyncJob
@@ -96,9 +97,18 @@ def _tail(plan: ObjectPlan) -> str:
 
 
 def extracted(run: Run, plan: ObjectPlan) -> pl.LazyFrame:
-    """The extract of an object, own rows and fetched parents, one row a record."""
+    """The extract of an object, own rows and fetched parents, one row a record.
+
+    Raises `ConfigError` where it is not complete: what is not read yet must never look like an empty object.
+    """
     fields = source_fields(plan)
     folder = run.extract_folder(plan.object)
+    if reading.recorded(folder) is None:
+        raise ConfigError(
+            f"{plan.object} is not extracted in run {run.number} of phase {run.job.phase!r}. Materialize its extract asset "
+            "first.",
+            object=plan.object,
+        )
     own = reading.scan(folder, fields)
     folders = [path for path in _fetched_folders(folder) if reading.recorded(path)]
     return pl.concat([own, *(reading.scan(path, fields) for path in folders)])

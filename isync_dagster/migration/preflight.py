@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import polars as pl
+from upath import UPath
 
 from isync_dagster.errors import PreflightError
 from isync_dagster.migration.drift import check_drift
@@ -73,10 +74,24 @@ def preflight(job: SyncJob) -> Outcome:
             errors=tuple(table),
             notes=() if table else ("nothing found",),
         )
-        files.write_json(run.folder / "preflight" / "outcome.json", outcome.to_json())
+        files.write_json(_manifest(run), {**outcome.to_json(), "passed": not blocking})
         if blocking:
             raise PreflightError(_message(job, run, blocking), findings=len(blocking))
         return outcome
+
+
+def require_preflight(run: Run) -> None:
+    """Raise `PreflightError` unless the gate of this run is open: nothing is decided, let alone sent, before."""
+    if not (files.read_json(_manifest(run)) or {}).get("passed"):
+        raise PreflightError(
+            f"Run {run.number} of {run.job.template!r}, phase {run.job.phase!r}, has not passed its preflight. Materialize "
+            "the preflight asset; it names what is in the way.",
+            run=run.number,
+        )
+
+
+def _manifest(run: Run) -> UPath:
+    return run.folder / "preflight" / "outcome.json"
 
 
 def _object_findings(job: SyncJob, run: Run, plan: ObjectPlan) -> Iterator[tuple[dict[str, Any], bool]]:

@@ -11,6 +11,7 @@ from isync_dagster.errors import ConfigError, MissingParentError
 from isync_dagster.migration.extract import extracted
 from isync_dagster.migration.model import Outcome, Progress, State, SyncJob
 from isync_dagster.migration.outcomes import Measure, columns_of, counts_by, measured, preview_of
+from isync_dagster.migration.preflight import require_preflight
 from isync_dagster.migration.references import default_target_id, reference_map, standard_price_book
 from isync_dagster.migration.runs import current_run
 from isync_dagster.migration.target import known_fields, target_rows
@@ -18,8 +19,8 @@ from isync_dagster.migration.writing import hold_target
 from isync_dagster.plan.model import Lookup, ObjectPlan, Policy
 from isync_dagster.records.decide import decide
 from isync_dagster.records.match import match
-from isync_dagster.records.remap import link_counts, resolve
 from isync_dagster.records.order import load_order, waves
+from isync_dagster.records.remap import link_counts, resolve
 from isync_dagster.records.transform import transform
 from isync_dagster.store import files
 from isync_dagster.store.runs import Run
@@ -41,6 +42,7 @@ def remap(job: SyncJob, object: str) -> Outcome:
         recorded = files.read_json(_manifest(run, object))
         if recorded is not None:
             return Outcome.from_json(recorded)
+        require_preflight(run)
         hold_target(job, run)
         outcome = _remap(job, run, with_default_ids(job, run, plan), measure)
         files.write_json(_manifest(run, object), outcome.to_json())
