@@ -13,7 +13,7 @@ from isync_dagster.migration.links import link_totals
 from isync_dagster.migration.load import errors_of
 from isync_dagster.migration.model import ObjectSummary, State, Summary, SyncJob, Verdict
 from isync_dagster.migration.outcomes import counts_by
-from isync_dagster.migration.relink import is_loaded, is_planned
+from isync_dagster.migration.relink import is_loaded, is_relinked
 from isync_dagster.migration.runs import current_run
 from isync_dagster.migration.writing import release_target
 from isync_dagster.plan.model import ObjectPlan
@@ -87,13 +87,17 @@ def _refuse_unfinished(job: SyncJob, run: Run) -> None:
     open_objects = []
     for plan in job.plan.objects_in(job.phase):
         states = counts_by(run.audit(plan.object).latest(), "state")
-        if not is_loaded(run, plan.object) or (plan.has_relink and not is_planned(run, plan.object)):
-            open_objects.append(f"{plan.object} (not loaded and relinked completely)")
+        if not is_loaded(run, plan.object) or (plan.has_relink and not is_relinked(run, plan.object)):
+            refused = states.get(State.FAILED, 0)
+            why = f", after {refused} rows were refused" if refused else ""
+            open_objects.append(f"{plan.object} (not loaded and relinked completely{why})")
         elif states.get(State.UNKNOWN):
             open_objects.append(f"{plan.object} ({states[State.UNKNOWN]} rows with unknown outcome)")
     if open_objects:
         raise ConfigError(
             f"Run {run.number} of {job.plan.template!r}, phase {job.phase!r}, cannot be closed: {', '.join(open_objects)}. "
-            "Materialize what is left; the run goes on where it stopped.",
+            "Materialize what is left; the run goes on where it stopped. Where refused rows stopped it, correct the cause and "
+            f"give the run up with `isync runs abandon {job.plan.template} --phase {job.phase}`: the next one sends what is "
+            "missing. Or let it go on past them with `continue_on_error: true`, in a new run too.",
             run=run.number,
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextvars
-import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from datetime import UTC, datetime
@@ -11,11 +10,13 @@ from typing import Any
 
 import polars as pl
 
+from isync_dagster.errors import UnsettledError
 from isync_dagster.migration.model import IN_TARGET, Outcome, State, SyncJob
 from isync_dagster.migration.outcomes import Measure, counts_by, measured
 from isync_dagster.migration.remap import pairs_of, remapped
 from isync_dagster.migration.runs import current_run
 from isync_dagster.migration.sending import Chunk, Sender
+from isync_dagster.migration.target import known_before
 from isync_dagster.migration.threshold import allowed_rejects
 from isync_dagster.migration.writing import hold_target
 from isync_dagster.plan.model import ObjectPlan
@@ -23,7 +24,7 @@ from isync_dagster.records.payload import insert_payload, update_payload
 from isync_dagster.records.remap import link_counts
 from isync_dagster.salesforce.outcome import classify
 from isync_dagster.store import files
-from isync_dagster.store.ledger import Entry
+from isync_dagster.store.ledger import Entry, Ledger
 from isync_dagster.store.runs import Run
 
 WAVE_CHUNKS = 100_000
@@ -52,6 +53,7 @@ def load(job: SyncJob, object: str) -> Outcome:
             return Outcome(object, "load", run.number, notes=(f"not in phase {job.phase!r}",))
         rows = remapped(run, object)
         lease = hold_target(job, run)
+        stop_over_unknown(job, run, plan)
         _account_unsent(job, run, plan, rows)
         _keep_before_images(run, plan, rows)
         sender = Sender(job, run, plan, "load", Keeper(job, run, plan, "load"))
@@ -166,21 +168,21 @@ def cut(
     Rows with a value that is literally `#N/A` go by collections, which can say it; so do a few updates, which
     are repeatable there and cost one call instead of six.
     """
-    cells = [name for name in payload.collect_schema().names() if not name.startswith("_")]
-    # Quotes around a value and the comma after it; doubled quotes inside are rare enough for the margin.
-    size_of = pl.sum_horizontal([pl.col(name).str.len_bytes().fill_null(0) + 3 for name in cells])
+    cells = [pl.col(name) for name in payload.collect_schema().names() if not name.startswith("_")]
+    # As a line of CSV with every value quoted, so never less than is sent.
+    quotes = (cell.str.count_matches('"', literal=True).fill_null(0) for cell in cells)
+    size = pl.sum_horizontal(*(cell.str.len_bytes().fill_null(0) + 3 for cell in cells), *quotes).cast(pl.UInt64)
     for literal in (False, True):
         part = payload.filter(pl.col("_collections") == literal).drop("_collections")
-        rows, size = part.select(pl.len(), size_of.sum()).collect().row(0)
-        if not rows:
-            continue
-        small = operation != "insert" and rows <= job.options.collections_rows
+        # A row belongs to the chunk in which it begins, so that none is larger than the limit and one row.
+        chunk = ((size.cum_sum() - size) // job.options.chunk_bytes).alias("chunk")
+        counts = part.select(chunk).group_by("chunk").len().sort("chunk").collect()["len"].to_list()
+        small = operation != "insert" and sum(counts) <= job.options.collections_rows
         way = "collections" if literal or small else "bulk"
-        step = math.ceil(rows / max(1, math.ceil((size or 0) / job.options.chunk_bytes)))
-        for start in range(0, rows, step):
-            count = min(step, rows - start)
+        start = 0
+        for count in counts:
             yield Chunk(first, operation, way, wave, count, external_id), part.slice(start, count)
-            first += 1
+            first, start = first + 1, start + count
 
 
 # ── sending ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -247,15 +249,53 @@ def send_wave(
             pool.submit(contextvars.copy_context().run, _send_one, job, run, plan, sender, check, number): number
             for number in open_chunks
         }
-        for future in as_completed(futures):
-            if not future.result():
-                unsettled.append(futures[future])
+        try:
+            for future in as_completed(futures):
+                if not future.result():
+                    unsettled.append(futures[future])
+        except BaseException:
+            # What is in flight comes to its end; nothing that waits is begun.
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
     for number in sorted(unsettled):
         check()
-        sender.settle(number, _claimed(job, plan))
+        sender.settle(number, _claimed(job, run, plan))
         while not sender.drive(number):
-            sender.settle(number, _claimed(job, plan))
+            sender.settle(number, _claimed(job, run, plan))
     return _why_stop(job, run, plan)
+
+
+def stop_over_unknown(job: SyncJob, run: Run, plan: ObjectPlan) -> None:
+    """Raise `UnsettledError` where an earlier attempt left rows whose outcome could not be found out."""
+    unknown = _rows_in(run, plan, State.UNKNOWN)
+    if unknown:
+        raise UnsettledError(
+            f"{plan.object}: {unknown} rows of run {run.number} were sent and their outcome is not known, so nothing more is "
+            f"sent. `isync errors {job.plan.template}` lists them. Compare them with the target, correct it where they are "
+            f"missing or doubled, then give the run up with `isync runs abandon {job.plan.template} --phase {job.phase}`; a "
+            "match key or a migration key lets the next one find what did arrive.",
+            rows=unknown,
+        )
+
+
+def _rows_in(run: Run, plan: ObjectPlan, state: State) -> int:
+    """Records that were left in a state which nothing in the same run takes back: a scan without the grouping of all."""
+    found = run.audit(plan.object).read().filter(pl.col("state") == state)
+    count: int = found.select(pl.col("source_id").n_unique()).collect().item()
+    return count
+
+
+def waves_planned(ledger: Ledger) -> int:
+    """How many waves of an object have been cut into chunks."""
+    return sum(name.startswith("wave-") for name in files.names(ledger.folder))
+
+
+def is_through(ledger: Ledger) -> bool:
+    """True where every planned chunk is done and none has rows that are to be sent again."""
+    if ledger.pending():
+        return False
+    last = (ledger.last(number) for number in ledger.chunks())
+    return not any(entry is not None and entry.payload.get("again") for entry in last)
 
 
 def _send_one(job: SyncJob, run: Run, plan: ObjectPlan, sender: Sender, check: Callable[[], None], number: int) -> bool:
@@ -266,10 +306,14 @@ def _send_one(job: SyncJob, run: Run, plan: ObjectPlan, sender: Sender, check: C
         return sender.drive(number)
 
 
-def _claimed(job: SyncJob, plan: ObjectPlan) -> pl.Series:
-    """Target ids that some source record of the object already has."""
+def _claimed(job: SyncJob, run: Run, plan: ObjectPlan) -> pl.Series:
+    """Target ids that cannot be what was just sent: other source records have them, or they were there before.
+
+    Bounded by one object's ids, 18 characters each; looked at only where an answer was lost.
+    """
     id_map = job.store.idmap(job.plan.source_org_id, job.plan.target_org_id).read(plan.object)
-    return id_map.select("target_id").collect()["target_id"]
+    before = known_before(run, plan)
+    return pl.concat([id_map.select("target_id"), before.select(target_id="Id")]).unique().collect()["target_id"]
 
 
 def _why_stop(job: SyncJob, run: Run, plan: ObjectPlan) -> str | None:
@@ -277,7 +321,7 @@ def _why_stop(job: SyncJob, run: Run, plan: ObjectPlan) -> str | None:
         return "stopped on request"
     if job.plan.settings.continue_on_error:
         return None
-    refused = run.audit(plan.object).latest().filter(pl.col("state") == State.FAILED).select(pl.len()).collect().item()
+    refused = _rows_in(run, plan, State.FAILED)
     allowed = allowed_rejects(job, run, plan)
     if refused <= allowed:
         return None

@@ -8,7 +8,15 @@ from typing import Any
 import polars as pl
 
 from isync_dagster.errors import ConfigError
-from isync_dagster.migration.load import Keeper, cut, load_outcome, send_wave
+from isync_dagster.migration.load import (
+    Keeper,
+    cut,
+    is_through,
+    load_outcome,
+    send_wave,
+    stop_over_unknown,
+    waves_planned,
+)
 from isync_dagster.migration.model import Outcome, State, SyncJob
 from isync_dagster.migration.outcomes import measured
 from isync_dagster.migration.remap import pairs_of, remapped, with_default_ids
@@ -31,6 +39,7 @@ def relink(job: SyncJob, object: str) -> Outcome:
         if not job.in_phase(object):
             return Outcome(object, "relink", run.number, notes=(f"not in phase {job.phase!r}",))
         lease = hold_target(job, run)
+        stop_over_unknown(job, run, plan)
         sender = Sender(job, run, plan, "relink", RelinkKeeper(job, run, plan, "relink"))
         path = sender.ledger.folder / "wave-00000.json"
         if not files.exists(path):
@@ -75,7 +84,9 @@ def _write_rows(job: SyncJob, run: Run, plan: ObjectPlan) -> pl.LazyFrame:
     rows = remapped(run, plan.object).join(there, on="_source_id", how="inner", maintain_order="left")
     rows = rows.with_columns(_target_id=pl.col("_there")).drop("_there")
     path = _rows_path(run, plan.object)
-    files.write_parquet(path, relinked_rows(rows, plan, lambda lookup: pairs_of(job, run, lookup)))
+    if not files.exists(path):
+        # Decided once: a resume that resolved anew could cut other chunks than those that are planned already.
+        files.write_parquet(path, relinked_rows(rows, plan, lambda lookup: pairs_of(job, run, lookup)))
     written = files.scan(path)
     late = {lookup.target.name for lookup in plan.deferred}
     pending = pending_links(written, plan).filter(pl.col("field").is_in(sorted(late)))
@@ -102,10 +113,15 @@ def _keep_before_images(run: Run, plan: ObjectPlan, rows: pl.LazyFrame) -> None:
 
 def is_loaded(run: Run, object: str) -> bool:
     """True where every row of the object that load had to send has its final outcome."""
-    ledger = run.ledger("load", object)
-    waves = [name for name in files.names(ledger.folder) if name.startswith("wave-")]
-    states = run.audit(object)
-    return bool(waves) and not ledger.pending() and "remap" in states.parts()
+    if "remap" not in run.audit(object).parts():
+        return False
+    waves = remapped(run, object).select(pl.col("_wave").n_unique()).collect().item()
+    return waves_planned(run.ledger("load", object)) == waves and is_through(run.ledger("load", object))
+
+
+def is_relinked(run: Run, object: str) -> bool:
+    """True where every row that relink had to send has its final outcome."""
+    return is_planned(run, object) and is_through(run.ledger("relink", object))
 
 
 class RelinkKeeper(Keeper):
@@ -118,6 +134,8 @@ class RelinkKeeper(Keeper):
             .read()
             .filter(pl.col("stage").is_in(["remap", "load"]))
             .select("source_id", "stage", "attempt", "state", "target_id")
+            # Bounded by the chunk: only its own records are looked up.
+            .join(outcome.lazy().select("_source_id"), left_on="source_id", right_on="_source_id", how="semi")
         )
         loaded = _loaded_state(before).collect()
         joined = outcome.join(loaded, left_on="_source_id", right_on="source_id", how="left")
