@@ -43,6 +43,8 @@ OUTCOME_SCHEMA: dict[str, Any] = {
 """One row a sent row and attempt; `state` is a record state, or `again` for a row of the next attempt."""
 
 AGAIN = "again"
+LOST = "Lost"
+"""State of an attempt of which no answer is left: its rows are settled against the target."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ class Sender:
         """Write the rows of a chunk and record it as planned, unless an earlier process did."""
         if self.ledger.last(chunk.number) is not None:
             return
-        self._plan(chunk.number, 1, rows, {**chunk.to_json(), "sent_rows": chunk.rows})
+        self._plan(chunk.number, 1, rows, {**chunk.to_json(), "sent_rows": chunk.rows, "tries": 1})
 
     def drive(self, number: int) -> bool:
         """Take the chunk as far as it goes; True when every row has its outcome.
@@ -96,6 +98,7 @@ class Sender:
         False where rows are left whose outcome must be settled against the target, which `settle` does when
         no other chunk of the object is in flight. Raises `JobError` where Salesforce refuses the whole job.
         """
+        uploads = 0
         while True:
             if self.job.cancelled():
                 return True
@@ -115,6 +118,13 @@ class Sender:
                 case "paired":
                     self._keep(number, entry)
                 case "failed":
+                    uploads += 1
+                    if uploads > CREATE_TRIES:
+                        raise TransientError(
+                            f"{self.plan.object}, chunk {number}: the upload was cut off {uploads} times "
+                            f"({entry.payload['why']}). None of these jobs was processed. Materialize again when the way to "
+                            "Salesforce is better, or make chunks smaller (chunk_bytes).",
+                        )
                     self._next_attempt(number, entry, self.ledger.rows(number, entry.attempt))
                 case "done":
                     if not self._again(number, entry):
@@ -138,15 +148,16 @@ class Sender:
             return
         if entry.payload["way"] == "collections":
             # The calls may or may not have gone out: rows are settled, or sent again where that is harmless.
-            self._record(number, entry.attempt, "finished", {**entry.payload, "state": "Lost"})
+            self._record(number, entry.attempt, "finished", {**entry.payload, "state": LOST})
             return
         state = self._job_state(entry)
         if state == "Open":
             # Never processed, whatever was uploaded.
             self._abort(entry)
             self._record(number, entry.attempt, "failed", {**entry.payload, "why": "left open by an earlier process"})
-        elif entry.state == "created":
-            self._record(number, entry.attempt, "uploaded", entry.payload)
+        else:
+            # It went further than the ledger says, or somebody aborted it, or it is gone: waiting for it tells.
+            self._record(number, entry.attempt, "closed", entry.payload)
 
     # ── the steps ────────────────────────────────────────────────────────────────────────────────────
 
@@ -201,7 +212,14 @@ class Sender:
             text = f"chunk {number}: {done:,} of {rows:,} rows"
             self.job.progress(Progress(self.plan.object, self.stage, text, done, rows))
 
-        finished = self.bulk.wait(entry.payload["job_id"], self.job.cancelled, seen)
+        try:
+            finished = self.bulk.wait(entry.payload["job_id"], self.job.cancelled, seen)
+        except RequestError as error:
+            if error.details.get("status") != 404:
+                raise
+            # Jobs and results live 7 days: what became of the rows is for the target to say.
+            self._record(number, entry.attempt, "finished", {**entry.payload, "state": LOST})
+            return
         if finished.state == "Failed" and not finished.processed and _is_config(finished.error_message):
             self._record(number, entry.attempt, "failed", {**entry.payload, "why": finished.error_message})
             raise JobError(
@@ -240,7 +258,7 @@ class Sender:
                 case _:
                     answers = client.upsert(self.plan.target_object, sent, fields, entry.payload["external_id"])
         except UnknownOutcome:
-            self._record(number, entry.attempt, "finished", {**entry.payload, "state": "Lost"})
+            self._record(number, entry.attempt, "finished", {**entry.payload, "state": LOST})
             return
         files.write_parquet(self._answers_path(number, entry.attempt), answers)
         self._record(number, entry.attempt, "finished", {**entry.payload, "state": "Answered"})
@@ -297,7 +315,7 @@ class Sender:
         return _with_state(known, settled.unknown, State.UNKNOWN)
 
     def _paired(self, number: int, entry: Entry, rows: pl.DataFrame, known: pl.DataFrame) -> None:
-        exhausted = entry.attempt >= self.job.options.lock_attempts
+        exhausted = entry.payload["tries"] >= self.job.options.lock_attempts
         transient = (pl.col("state") == State.FAILED) & pl.col("code").is_in(sorted(TRANSIENT_CODES))
         outcome = known.with_columns(
             state=pl.when(transient | (pl.col("state") == AGAIN))
@@ -335,21 +353,24 @@ class Sender:
         rows = self.ledger.rows(number, entry.attempt)
         again = outcome.filter(pl.col("state") == AGAIN).select("_row")
         left = rows.join(again, on="_row", how="semi", maintain_order="left")
-        time.sleep(min(0.5 * 2**entry.attempt, 10))
+        tuning = self.job.target.tuning
+        tuning.sleep(min(tuning.first_wait * 2 ** entry.payload["tries"], tuning.longest_wait))
         self._next_attempt(number, entry, left)
         return True
 
     def _next_attempt(self, number: int, entry: Entry, rows: pl.LazyFrame) -> None:
         kept = {key: entry.payload[key] for key in ("operation", "way", "wave", "rows", "external_id")}
         count = rows.select(pl.len()).collect().item()
-        self._plan(number, entry.attempt + 1, rows, {**kept, "sent_rows": count})
+        # Only what Salesforce has looked at is a try; a job that was never processed costs none.
+        tries = entry.payload["tries"] + (entry.state == "done")
+        self._plan(number, entry.attempt + 1, rows, {**kept, "sent_rows": count, "tries": tries})
 
     # ── what Salesforce says ─────────────────────────────────────────────────────────────────────────
 
     def _results(self, number: int, entry: Entry, rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.Series]:
         """(outcome of each row that pairs, target ids that were returned and pair with no row)."""
         none = pl.Series("target_id", [], dtype=pl.String)
-        if entry.payload["state"] == "Lost":
+        if entry.payload["state"] == LOST:
             return pl.DataFrame(schema=_known_schema()), none
         if entry.payload["way"] == "collections":
             answers = files.scan(self._answers_path(number, entry.attempt)).collect()
@@ -359,7 +380,14 @@ class Sender:
             parts = []
             for kind in ("successful", "failed"):
                 path = Path(scratch) / f"{kind}.csv"
-                if self.bulk.results(entry.payload["job_id"], kind, path):
+                try:
+                    count = self.bulk.results(entry.payload["job_id"], kind, path)
+                except RequestError as error:
+                    if error.details.get("status") != 404:
+                        raise
+                    # Results live 7 days; without them every row is settled against the target.
+                    return pl.DataFrame(schema=_known_schema()), none
+                if count:
                     parts.append(pl.scan_csv(path, infer_schema=False, null_values=""))
             if not parts:
                 return pl.DataFrame(schema=_known_schema()), none
@@ -373,12 +401,9 @@ class Sender:
         try:
             return str(self.bulk.get(entry.payload["job_id"]).state)
         except RequestError as error:
-            if error.details.get("status") == 404:
-                raise UnsettledError(
-                    f"{self.plan.object}: Salesforce no longer knows the job {entry.payload['job_id']} (results live 7 days). "
-                    "Its rows are settled by the next run: give this one up with `isync runs abandon`, then materialize.",
-                ) from error
-            raise
+            if error.details.get("status") != 404:
+                raise
+            return LOST
 
     def _abort(self, entry: Entry) -> None:
         """Abort a job that must not be processed; it may be gone or aborted already, which is as good."""

@@ -2,7 +2,7 @@
 
 'Unprocessed' is not 'uncommitted' and a lost answer is not a refusal, so rows that were sent without a
 paired result are looked for in the target before they are sent again: among the records that the migrating
-user changed since the send, by equality of content after canonicalisation. A row that is found counts as
+user created since the send, by equality of content after canonicalisation. A row that is found counts as
 done; a row that is not found is provably absent as long as no candidate is left over that could be it in
 changed form; else it is `unknown`.
 """
@@ -90,15 +90,26 @@ def sent_fields(plan: ObjectPlan, columns: Sequence[str]) -> list[Field]:
 def candidates_since(
     job: SyncJob, plan: ObjectPlan, fields: Sequence[Field], *, since: datetime, folder: UPath
 ) -> pl.DataFrame:
-    """Records of the target object that this user wrote since the send: Id and the sent fields, typed."""
+    """Records of the target object that this user may have made since the send: Id and the sent fields, typed.
+
+    Whoever changed a record since is no matter: what was sent counts as ours by its creator and time of creation,
+    unless these are sent themselves (audit fields).
+    """
     stamp = (since - CLOCK_SKEW).strftime("%Y-%m-%dT%H:%M:%SZ")
+    described = job.target.describe(plan.target_object)
+    sent = {field.name for field in fields}
+    conditions = [f"SystemModstamp >= {stamp}"]
+    if "CreatedDate" not in sent and described.field("CreatedDate") is not None:
+        conditions.append(f"CreatedDate >= {stamp}")
+    if "CreatedById" not in sent and described.field("CreatedById") is not None:
+        conditions.append(f"CreatedById = '{user_id(job.target)}'")
     named = (Field(name="Id", type="id"), *fields)
     reading.read(
         job,
         job.target,
         object=plan.target_object,
         fields=named,
-        where=f"SystemModstamp >= {stamp} AND LastModifiedById = '{user_id(job.target)}'",
+        where=" AND ".join(conditions),
         folder=folder,
         stage="settle",
     )

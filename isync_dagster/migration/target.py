@@ -52,6 +52,11 @@ def target_rows(job: SyncJob, run: Run, plan: ObjectPlan) -> pl.LazyFrame:
     return reading.scan(folder, fields)
 
 
+def known_before(run: Run, plan: ObjectPlan) -> pl.LazyFrame:
+    """`Id` of the target's rows as they were read to match, before the run sent any row of the object."""
+    return reading.scan(run.folder / "target" / plan.object, match_fields(plan)).select("Id")
+
+
 def reread(job: SyncJob, run: Run, plan: ObjectPlan, names: Iterable[str], stage: str) -> pl.LazyFrame:
     """Id and the named fields of the target's rows as they are now; an earlier re-read is thrown away."""
     folder = verify_folder(run, plan, stage)
