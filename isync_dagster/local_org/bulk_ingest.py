@@ -53,8 +53,7 @@ class IngestRun:
             return f"InvalidBatch : {failure}"
         settings = self.org.settings
         window = settings.batch_rows * settings.batches_per_commit
-        known = self.org.storage.rows("SELECT first FROM _org.job_windows WHERE job = ?", [self.job.id])
-        done = {int(row[0]) for row in known}
+        done = set(committed(self.jobs, self.job))
         self.job.processed = self.job.failed = 0
         for first in range(0, frame.height, window):
             part = frame.slice(first, window)
@@ -163,6 +162,12 @@ def _canonical(part: pl.DataFrame, sobject: SObject, relations: list[Relation], 
     return part.select(pl.int_range(first, first + part.height, dtype=pl.UInt32).alias("_row"), *exprs)
 
 
+def committed(jobs: BulkJobs, job: Job) -> list[int]:
+    """The first rows of the windows whose transaction ended well: only their outcome files count."""
+    found = jobs.org.storage.rows("SELECT first FROM _org.job_windows WHERE job = ? ORDER BY first", [job.id])
+    return [int(row[0]) for row in found]
+
+
 def results(jobs: BulkJobs, job: Job, kind: str) -> pl.DataFrame:
     """The rows of a result file: `successful`, `failed` or `unprocessed`, as String columns in shuffled order."""
     folder = jobs.path(job.id)
@@ -171,8 +176,8 @@ def results(jobs: BulkJobs, job: Job, kind: str) -> pl.DataFrame:
         frame = read_upload(upload, job) if upload.exists() else pl.DataFrame()
     except _JobFailure:
         frame = pl.DataFrame()
-    files = sorted(folder.glob("outcome-*.parquet"))
-    outcome = pl.concat([pl.read_parquet(path) for path in files]) if files else pl.DataFrame(schema=OUTCOME)
+    windows = [pl.read_parquet(folder / f"outcome-{first:012d}.parquet") for first in committed(jobs, job)]
+    outcome = pl.concat(windows) if windows else pl.DataFrame(schema=OUTCOME)
     columns = frame.columns
     numbered = frame.with_columns(pl.int_range(frame.height, dtype=pl.UInt32).alias("_row"))
     if kind == "unprocessed":

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from isync_dagster.local_org.bulk_ingest import IngestRun
 from isync_dagster.local_org.bulk_query import run_query
-from isync_dagster.local_org.ids import id_range
+from isync_dagster.local_org.ids import id_range, to18
 
 if TYPE_CHECKING:
     from isync_dagster.local_org.local_org import LocalOrg
@@ -167,7 +167,8 @@ class BulkJobs:
 
     def find(self, job_id: str, kind: str) -> Job | None:
         """The job of that id (15 or 18 characters) and kind."""
-        job = self._jobs.get(job_id) or next((job for job in self._jobs.values() if job.id[:15] == job_id), None)
+        with self._lock:
+            job = self._jobs.get(to18(job_id))
         return job if job is not None and job.kind == kind else None
 
     def of_kind(self, kind: str) -> list[Job]:

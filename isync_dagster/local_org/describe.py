@@ -163,7 +163,6 @@ def _field(field: Field) -> dict[str, Any]:
     known["byteLength"] = field.byte_length or (field.length if not text else field.length * 3)
     known["soapType"] = field.soap_type or _SOAP.get(field.type, "xsd:string")
     known["mask"] = field.mask
-    known["aggregatable"] = field.aggregatable and field.type not in ("textarea", "multipicklist", "base64")
     if field.type in NUMBER_TYPES | {"int"}:
         known["length"] = 0
     if field.name.lower() in SYSTEM_FIELDS:

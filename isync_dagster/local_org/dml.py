@@ -205,8 +205,31 @@ class Writer:
         if known.height:
             if not field.updateable:
                 known = known.drop(field.name)
+            known = self._without_same_parents(sobject, known)
             outcomes.append(self.update(sobject, known))
         return pl.concat(outcomes)
+
+    def _without_same_parents(self, sobject: SObject, known: pl.DataFrame) -> pl.DataFrame:
+        """An upsert may repeat the parent that a row has already, though the lookup cannot be changed."""
+        closed = [
+            field.name
+            for field in fields_of(sobject, known.columns)
+            if field.is_reference and field.createable and not field.updateable
+        ]
+        if not closed:
+            return known
+        listed = ", ".join(f"t.{quote(name)} AS {quote('_old.' + name)}" for name in closed)
+        with registered(self.cursor, _known=known.select("Id").unique()):
+            stored = select(
+                self.cursor,
+                f'SELECT t."Id", {listed} FROM {quote(sobject.name)} t WHERE t."Id" IN (SELECT "Id" FROM _known)',
+            )
+        joined = known.join(stored, on="Id", how="left", maintain_order="left")
+        kept = [
+            pl.when(to18_expr(pl.col(name)).eq_missing(pl.col(f"_old.{name}")).not_()).then(pl.col(name)).alias(name)
+            for name in closed
+        ]
+        return joined.with_columns(kept).drop([f"_old.{name}" for name in closed])
 
 
 def _outcome(rows: Rows, *, created: bool) -> pl.DataFrame:

@@ -15,7 +15,7 @@ import polars as pl
 from isync_dagster.local_org.org_schema import OrgSchema
 from isync_dagster.local_org.relations import BadRelation, Relation, read_relation
 from isync_dagster.local_org.values import CLEAR
-from isync_dagster.local_org.web import ApiError
+from isync_dagster.local_org.web import ApiError, attributes_of
 from isync_dagster.schema.model import COMPOUND_TYPES, NUMBER_TYPES, Field, SObject
 
 _DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
@@ -73,7 +73,7 @@ def _relation(
     lookup = schema.relationship(sobject, key)
     if lookup is None or len(keys) != 1:
         raise ApiError(400, "INVALID_FIELD", f"No such column '{key}' on sobject of type {sobject.name}")
-    kind = str((value.get("attributes") or {}).get("type") or "")
+    kind = attributes_of(value).get("type", "")
     path = f"{kind}:{key}.{keys[0]}" if kind and lookup.polymorphic else f"{key}.{keys[0]}"
     try:
         relation = relations.get(path) or read_relation(schema, sobject, path)

@@ -53,6 +53,9 @@ def _new_ingest(call: Call, values: dict[str, Any]) -> Job:
     sobject = call.org.schema.get(str(name))
     if sobject is None:
         raise ApiError(400, "INVALIDENTITY", f"Unable to find object: {name}")
+    able = {"update": sobject.updateable, "delete": sobject.deletable, "hardDelete": sobject.deletable}
+    if not able.get(str(operation), sobject.createable):
+        raise ApiError(400, "INVALIDENTITY", f"Entity '{sobject.name}' is not supported by the Bulk API.")
     if values.get("contentType", "CSV") != "CSV":
         raise ApiError(400, "INVALIDJOB", f"Unsupported content type: {values['contentType']}")
     external_id = values.get("externalIdFieldName")

@@ -9,7 +9,7 @@ from typing import Any, Final
 from isync_dagster.local_org.ids import is_id, to18
 from isync_dagster.local_org.routes_rows import rows_by_id
 from isync_dagster.local_org.routes_schema import known
-from isync_dagster.local_org.web import ApiError, Call, Reply, Route, route
+from isync_dagster.local_org.web import ApiError, Call, Reply, Route, attributes_of, objects, route
 from isync_dagster.local_org.writes import Result, Undo, delete, roll_back_if_refused, write
 from isync_dagster.schema.model import SObject
 
@@ -25,9 +25,7 @@ def _user(call: Call) -> str:
 
 def _records(call: Call) -> tuple[list[dict[str, Any]], bool]:
     given = call.json_object()
-    records = given.get("records")
-    if not isinstance(records, list) or not all(isinstance(item, dict) for item in records):
-        raise ApiError(400, "JSON_PARSER_ERROR", "The request needs a list of records")
+    records = objects(given, "records")
     _refuse_many(len(records))
     return records, bool(given.get("allOrNone", False))
 
@@ -42,7 +40,7 @@ def _refuse_many(count: int) -> None:
 
 
 def _object_of(call: Call, record: Mapping[str, Any]) -> SObject:
-    name = (record.get("attributes") or {}).get("type")
+    name = attributes_of(record).get("type")
     if not name:
         raise ApiError(400, "INVALID_INPUT", "sObject type is required in attributes")
     found = call.org.schema.get(str(name))
@@ -109,7 +107,7 @@ def upsert(call: Call) -> Reply:
     if field is None or not (field.external_id or field.id_lookup):
         raise ApiError(404, "NOT_FOUND", f"Provided external ID field does not exist or is not accessible: {name}")
     for record in records:
-        other = (record.get("attributes") or {}).get("type")
+        other = attributes_of(record).get("type")
         if other is not None and str(other).lower() != sobject.name.lower():
             raise ApiError(400, "INVALID_INPUT", f"All records must be of type {sobject.name}")
     found: list[Result] = []
@@ -153,12 +151,18 @@ def remove(call: Call) -> Reply:
     return _answer(found)
 
 
+def _texts(given: Any) -> list[str]:
+    if not isinstance(given, list) or not all(isinstance(item, str) for item in given):
+        raise ApiError(400, "JSON_PARSER_ERROR", "The request needs lists of texts as ids and fields")
+    return given
+
+
 def read(call: Call) -> Reply:
     """GET (query parameters) or POST (`ids`, `fields`) composite/sobjects/{Object}."""
     sobject = known(call)
     if call.method == "POST":
         given = call.json_object()
-        ids, fields = given.get("ids") or [], given.get("fields") or []
+        ids, fields = _texts(given.get("ids")), _texts(given.get("fields"))
     else:
         ids = [item for item in call.query.get("ids", "").split(",") if item]
         fields = [item for item in call.query.get("fields", "").split(",") if item]

@@ -9,7 +9,7 @@ from typing import Any, Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from isync_dagster.local_org.routes_schema import known
-from isync_dagster.local_org.web import ApiError, Call, Reply, Route, not_found, route
+from isync_dagster.local_org.web import ApiError, Call, Reply, Route, attributes_of, not_found, objects, route
 from isync_dagster.local_org.writes import Undo, write
 
 MOST: Final = 25
@@ -76,6 +76,12 @@ def _lookup(path: str, answers: Mapping[str, Any]) -> Any:
     return value
 
 
+def headers_of(request: Mapping[str, Any]) -> dict[str, Any]:
+    """The `httpHeaders` of a subrequest."""
+    found = request.get("httpHeaders")
+    return dict(found) if isinstance(found, dict) else {}
+
+
 def _run(call: Call, requests: list[dict[str, Any]], *, all_or_none: bool) -> tuple[list[dict[str, Any]], bool]:
     """Answers of the subrequests in order, and whether all succeeded."""
     answers: dict[str, Any] = {}
@@ -90,7 +96,7 @@ def _run(call: Call, requests: list[dict[str, Any]], *, all_or_none: bool) -> tu
                 str(request.get("method", "GET")),
                 url,
                 _resolve(request.get("body"), answers),
-                request.get("httpHeaders") or {},
+                headers_of(request),
             )
         except ApiError as error:
             reply = Reply(error.body(), status=error.status)
@@ -146,9 +152,7 @@ def _transactional(
 def composite(call: Call) -> Reply:
     """POST composite."""
     given = call.json_object()
-    requests = given.get("compositeRequest")
-    if not isinstance(requests, list):
-        raise ApiError(400, "JSON_PARSER_ERROR", "compositeRequest is required")
+    requests = objects(given, "compositeRequest")
     if len(requests) > MOST:
         raise ApiError(400, "LIMIT_EXCEEDED", f"Limit of {MOST} subrequests exceeded")
     shown, _ = _transactional(call, requests, all_or_none=bool(given.get("allOrNone", False)))
@@ -158,9 +162,7 @@ def composite(call: Call) -> Reply:
 def batch(call: Call) -> Reply:
     """POST composite/batch: independent calls."""
     given = call.json_object()
-    requests = given.get("batchRequests")
-    if not isinstance(requests, list):
-        raise ApiError(400, "JSON_PARSER_ERROR", "batchRequests is required")
+    requests = objects(given, "batchRequests")
     if len(requests) > MOST:
         raise ApiError(400, "LIMIT_EXCEEDED", f"Limit of {MOST} subrequests exceeded")
     results: list[dict[str, Any]] = []
@@ -182,14 +184,12 @@ def batch(call: Call) -> Reply:
 def graph(call: Call) -> Reply:
     """POST composite/graph: every graph a transaction."""
     given = call.json_object()
-    graphs = given.get("graphs")
-    if not isinstance(graphs, list):
-        raise ApiError(400, "JSON_PARSER_ERROR", "graphs is required")
-    if sum(len(item.get("compositeRequest") or []) for item in graphs) > MOST_NODES:
+    graphs = [(item, objects(item, "compositeRequest")) for item in objects(given, "graphs")]
+    if sum(len(requests) for _, requests in graphs) > MOST_NODES:
         raise ApiError(400, "LIMIT_EXCEEDED", f"Limit of {MOST_NODES} nodes exceeded")
     answer: list[dict[str, Any]] = []
-    for item in graphs:
-        shown, good = _transactional(call, item.get("compositeRequest") or [], all_or_none=True)
+    for item, requests in graphs:
+        shown, good = _transactional(call, requests, all_or_none=True)
         answer.append(
             {"graphId": item.get("graphId"), "graphResponse": {"compositeResponse": shown}, "isSuccessful": good}
         )
@@ -199,9 +199,7 @@ def graph(call: Call) -> Reply:
 def tree(call: Call) -> Reply:
     """POST composite/tree/{Object}: parents with their children, all or nothing."""
     given = call.json_object()
-    rows = given.get("records")
-    if not isinstance(rows, list):
-        raise ApiError(400, "JSON_PARSER_ERROR", "records is required")
+    rows = objects(given, "records")
     made: list[dict[str, Any]] = []
     failed: list[dict[str, Any]] = []
     try:
@@ -230,7 +228,9 @@ def _plant(
     plain: list[dict[str, Any]] = []
     below: list[dict[str, list[dict[str, Any]]]] = []
     for row in rows:
-        nested = {key: item["records"] for key, item in row.items() if isinstance(item, dict) and "records" in item}
+        nested = {
+            key: objects(item, "records") for key, item in row.items() if isinstance(item, dict) and "records" in item
+        }
         values = {key: item for key, item in row.items() if key not in nested}
         if parent is not None:
             values[parent[0]] = parent[1]
@@ -238,7 +238,7 @@ def _plant(
         below.append(nested)
     found = write(call.org, call.session.user_id, "insert", sobject, plain)
     for row, result, nested in zip(plain, found, below, strict=True):
-        reference = (row.get("attributes") or {}).get("referenceId")
+        reference = attributes_of(row).get("referenceId")
         if not result["success"]:
             failed.append({"referenceId": reference, "errors": result["errors"]})
             continue

@@ -89,6 +89,8 @@ class App:
             else:
                 body = await _body(receive, headers)
             reply = await self._reply(scope, found, path, method, headers, body, temporary, met)
+        except ApiError as error:
+            reply = Reply(error.body(), status=error.status)
         finally:
             if temporary is not None:
                 temporary.unlink(missing_ok=True)
@@ -212,8 +214,15 @@ async def _body(receive: Receive, headers: dict[str, str]) -> bytes:
     pieces = [piece async for piece in _pieces(receive)]
     body = b"".join(pieces)
     if headers.get("content-encoding", "").lower() == "gzip":
-        return gzip.decompress(body)
+        try:
+            return gzip.decompress(body)
+        except (OSError, EOFError, zlib.error) as error:
+            raise _unreadable() from error
     return body
+
+
+def _unreadable() -> ApiError:
+    return ApiError(400, "INVALID_CONTENT_ENCODING", "The body is no gzip data")
 
 
 async def _body_to_file(receive: Receive, headers: dict[str, str], folder: Path) -> Path:
@@ -224,6 +233,9 @@ async def _body_to_file(receive: Receive, headers: dict[str, str], folder: Path)
         try:
             async for piece in _pieces(receive):
                 stream.write(unpack.decompress(piece) if unpack else piece)
+        except zlib.error as error:
+            path.unlink(missing_ok=True)
+            raise _unreadable() from error
         except BaseException:
             path.unlink(missing_ok=True)
             raise

@@ -50,7 +50,9 @@ def refuse_duplicates(rows: Rows, cursor: duckdb.DuckDBPyConnection, sobject: SO
         rows.refuse_rows(
             pl.concat([taken.select("_row", "holder"), clashes.select("_row", "holder")]).select(
                 "_row",
-                error(
+                _username_taken()
+                if sobject.name == "User" and field.name == "Username"
+                else error(
                     "DUPLICATE_VALUE",
                     pl.concat_str(
                         [
@@ -62,6 +64,12 @@ def refuse_duplicates(rows: Rows, cursor: duckdb.DuckDBPyConnection, sobject: SO
                 ).alias("error"),
             )
         )
+
+
+def _username_taken() -> pl.Expr:
+    message = "Duplicate Username.<br>The username already exists in this or another Salesforce organization. "
+    message += "Usernames must be unique across all Salesforce organizations."
+    return error("DUPLICATE_USERNAME", message, "Username")
 
 
 def match_key(rows: Rows, cursor: duckdb.DuckDBPyConnection, sobject: SObject, field: Field) -> None:

@@ -85,8 +85,8 @@ class Call:
     def json(self) -> Any:
         """The body as JSON, numbers with a point as Decimal; the platform's parser error where it is none."""
         try:
-            return json.loads(self.body, parse_float=Decimal)
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            return json.loads(self.body, parse_float=Decimal, parse_constant=_no_number)
+        except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
             raise ApiError(400, "JSON_PARSER_ERROR", _parser_message(error)) from error
 
     def json_object(self) -> dict[str, Any]:
@@ -96,6 +96,24 @@ class Call:
             message = "The HTTP entity body is required, but this request has no entity body."
             raise ApiError(400, "JSON_PARSER_ERROR", message)
         return found
+
+
+def objects(given: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
+    """The list of objects under a key of a body; the platform's parser error where it is anything else."""
+    found = given.get(key)
+    if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
+        raise ApiError(400, "JSON_PARSER_ERROR", f"The request needs a list of objects as {key}")
+    return found
+
+
+def attributes_of(record: Mapping[str, Any]) -> dict[str, str]:
+    """The texts of a record's `attributes` (`type`, `referenceId`); what is no text is left out."""
+    found = record.get("attributes")
+    return {key: item for key, item in found.items() if isinstance(item, str)} if isinstance(found, dict) else {}
+
+
+def _no_number(text: str) -> Any:
+    raise json.JSONDecodeError(f"was expecting a value, not {text}", text, 0)
 
 
 def _parser_message(error: Exception) -> str:

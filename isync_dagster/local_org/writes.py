@@ -44,6 +44,7 @@ def write(
     key: str | None = None,
 ) -> list[Result]:
     """Insert, update or upsert JSON records of one object: `{id, success, errors, created}` each, in order."""
+    refuse_closed(sobject, "update" if operation == "update" else "create")
     read = read_records(org.schema, sobject, records, id_allowed=operation != "insert")
     with org.storage.transaction() as cursor:
         writer = Writer(org.schema, org.storage, cursor, org.actor(user_id))
@@ -68,10 +69,17 @@ def write(
 
 def delete(org: LocalOrg, user_id: str, sobject: SObject, ids: Sequence[str]) -> list[Result]:
     """Delete rows of one object by id, results in order."""
+    refuse_closed(sobject, "delete")
     frame = pl.DataFrame({"_row": range(len(ids)), "Id": ids}, schema={"_row": pl.UInt32, "Id": pl.String})
     with org.storage.transaction() as cursor:
         writer = Writer(org.schema, org.storage, cursor, org.actor(user_id))
         return results(delete_rows(writer, sobject, frame))
+
+
+def refuse_closed(sobject: SObject, verb: str) -> None:
+    """Refuse a call for an object that does not know the verb (create, update, delete)."""
+    if not {"create": sobject.createable, "update": sobject.updateable, "delete": sobject.deletable}[verb]:
+        raise ApiError(400, "INVALID_TYPE_FOR_OPERATION", f"entity type {sobject.name} does not support {verb}")
 
 
 def _with(frame: pl.DataFrame, column: str) -> pl.DataFrame:
