@@ -46,8 +46,3 @@ def unambiguous(pairs: pl.LazyFrame) -> pl.LazyFrame:
         .filter(pl.col("target_id") == pl.col("_last"))
         .drop("_last")
     )
-
-
-def key_prefix(expr: pl.Expr) -> pl.Expr:
-    """The first three characters of an id, which name its object within one org (never across orgs)."""
-    return expr.str.slice(0, 3)

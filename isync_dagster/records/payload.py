@@ -92,14 +92,6 @@ def sent_text(field: Field, column: str | None = None) -> pl.Expr:
     return one_line_end(value) if dtype(field) == pl.String else write(value, dtype(field))
 
 
-def payload_bytes(payload: pl.LazyFrame) -> pl.Expr:
-    """The size of each row of a payload as a line of CSV, in bytes, every value quoted (never less than is sent)."""
-    cells = [pl.col(name) for name in payload.collect_schema().names() if not name.startswith("_")]
-    return pl.sum_horizontal(
-        cell.str.len_bytes().fill_null(0) + cell.str.count_matches('"', literal=True).fill_null(0) + 3 for cell in cells
-    )
-
-
 def row_hash(frame: pl.LazyFrame, columns: Sequence[str]) -> pl.LazyFrame:
     """`frame` with `_row_hash` String: equal where all `columns` (text) are equal, wherever the row stands.
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from isync_dagster.records.ids import key_prefix, to18
+from isync_dagster.records.ids import to18
 
 ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ012345"
 
@@ -47,7 +47,3 @@ def test_blank_is_null_and_other_text_stays() -> None:
 @given(st.lists(st.text(string.ascii_letters + string.digits, min_size=15, max_size=15), max_size=20))
 def test_checksum_is_the_documented_one(shorts: list[str]) -> None:
     assert convert(list(shorts)) == [plain(short) for short in shorts]
-
-
-def test_key_prefix() -> None:
-    assert pl.select(key_prefix(pl.lit("0015500001QdQWaAAN"))).item() == "001"

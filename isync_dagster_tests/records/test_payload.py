@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from isync_dagster.plan.model import ObjectPlan, StagedField
-from isync_dagster.records.payload import insert_payload, payload_bytes, row_hash, update_payload
+from isync_dagster.records.payload import insert_payload, row_hash, update_payload
 from isync_dagster.records.words import DECISIONS
 from isync_dagster.schema.types import DATETIME, NUMBER
 from isync_dagster_tests.records.builders import lookup, object_plan, text
@@ -157,14 +157,6 @@ def test_an_object_without_fields_has_empty_payloads() -> None:
     frame = decided("insert")
     assert cells(insert_payload(frame, object_plan())) == {}
     assert cells(update_payload(decided("update"), object_plan())) == {"Id": "t0"}
-
-
-def test_payload_bytes_is_no_less_than_the_csv() -> None:
-    plan = object_plan(fields=(text("Name"), text("City")))
-    frame = insert_payload(decided("insert", Name='😀 "quoted"\n', City=None), plan)
-    size = frame.select(payload_bytes(frame)).collect().item()
-    written = frame.select("Name", "City").collect().write_csv(include_header=False, quote_style="always").encode()
-    assert size == len(written)
 
 
 def test_row_hash_tells_changed_rows() -> None:

@@ -107,6 +107,13 @@ def test_staged_fields_get_their_real_value(
     assert (payload["Status"] if payload else None) == sent
 
 
+def test_a_staged_field_without_an_initial_value_is_sent() -> None:
+    plan = object_plan(fields=(text("Status"),), staged=(StagedField("Status", ""),))
+    _, payload = run(frame_of("insert", **{"Status": "Activated", "_now.Status": None}), plan)
+    assert payload is not None
+    assert payload["Status"] == "Activated"
+
+
 @pytest.mark.parametrize(
     ("decision", "value", "sent"), [("insert", None, "#N/A"), ("insert", "x", None), ("update", None, None)]
 )
