@@ -72,7 +72,8 @@ def _write_rows(job: SyncJob, run: Run, plan: ObjectPlan) -> pl.LazyFrame:
     """Resolve the deferred lookups of every row that reached the target, and remember those that still wait."""
     if not is_loaded(run, plan.object):
         raise ConfigError(
-            f"{plan.object} is not loaded completely in run {run.number}. Materialize its load asset first.",
+            f"{plan.object} is not loaded completely in run {run.number}. Materialize its load asset first; it says what "
+            "stopped it.",
             object=plan.object,
         )
     there = (

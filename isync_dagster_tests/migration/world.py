@@ -85,12 +85,12 @@ REST = {
 def objects(side: str) -> tuple[SObject, ...]:
     """The objects of one side; the target lacks a picklist value, names a field its own way and has a migration key."""
     own = (
-        {"industry": "Industry picklist cunR {Old|New|Energy}", "notes": "Notes__c", "more": ""}
+        {"industry": "Industry picklist cunR {Old|New|Energy}", "notes": "Notes__c", "more": "Code__c string(20) cun"}
         if side == "source"
         else {
             "industry": "Industry picklist cunR {New|Energy}",
             "notes": "Remarks__c",
-            "more": "Legacy__c string(18) cunexs",
+            "more": "Code__c string(20) cunx; Legacy__c string(18) cunexs",
         }
     )
     kinds = ("Business", "Partner") if side == "source" else ("Partner", "Business")
@@ -199,6 +199,27 @@ def _frame(rows: Iterable[Mapping[str, Any]]) -> pl.DataFrame:
     return pl.DataFrame(listed, schema=dict.fromkeys(listed[0], pl.String), infer_schema_length=None)
 
 
+def some(name: str, count: int, **columns: Any) -> DataSet:
+    """`count` rows of an object named after their number; a column is a value or a function of the number."""
+    named = "LastName" if name == "Contact" else "Name"
+    prefix = name[0].lower()
+    rows = [
+        {"Key__c": f"{prefix}{n}", named: f"{name} {n}"}
+        | {key: value(n) if callable(value) else value for key, value in columns.items()}
+        for n in range(count)
+    ]
+    return rows_of(name, rows)
+
+
+def together(*sets: DataSet) -> DataSet:
+    """Several data sets as one."""
+    data = DataSet()
+    for item in sets:
+        for name, frame in item.frames.items():
+            data.add(name, frame)
+    return data
+
+
 def rows_of(name: str, rows: Iterable[Mapping[str, Any]]) -> DataSet:
     """A data set of one object; `_ref` is the row's `Key__c` where it has no other."""
     data = DataSet()
@@ -269,7 +290,8 @@ class World:
     def reset(self, data: DataSet | None = None, before: DataSet | None = None) -> None:
         """Empty both orgs and begin a new store; then the source holds `data` and the target `before`."""
         release_all()
-        self.faults("source"), self.faults("target")
+        self.faults("source")
+        self.faults("target")
         for org, rows in ((self.source, data), (self.target, before)):
             with org.storage.transaction() as cursor:
                 for name in EVERYTHING:
