@@ -16,6 +16,7 @@ from isync_dagster.local_org.deletes import delete_rows
 from isync_dagster.local_org.dml import OUTCOME, Writer
 from isync_dagster.local_org.relations import BadRelation, Relation, read_relation, resolve
 from isync_dagster.local_org.rows import Rows
+from isync_dagster.local_org.unique import CHUNK
 from isync_dagster.local_org.values import CLEAR, wire_error
 from isync_dagster.schema.model import SObject
 
@@ -96,19 +97,26 @@ class IngestRun:
         frame = _canonical(part, sobject, relations, first)
         path = self.folder / f"outcome-{first:012d}.parquet"
         temporary = path.with_suffix(".tmp")
+        # A row may name a parent that an earlier chunk of the same upload made: save chunk by chunk then.
+        own = any(relation.parent.name == sobject.name for relation in relations)
         with self.org.storage.transaction() as cursor:
-            rows = Rows(frame)
-            for relation in relations:
-                resolve(rows, cursor, sobject, relation)
             writer = Writer(self.org.schema, self.org.storage, cursor, self.org.actor(self.job.created_by), positions)
-            outcome = self._operate(writer, sobject, rows)
-            refused = rows.refused().select("_row", pl.lit(None, dtype=pl.String).alias("id"),
-                                            pl.lit(False).alias("created"), "error")  # fmt: skip
-            outcome = pl.concat([outcome.select(list(OUTCOME)), refused]).sort("_row")
+            pieces = frame.iter_slices(CHUNK) if own else [frame]
+            outcome = pl.concat([self._save(writer, sobject, piece, relations) for piece in pieces]).sort("_row")
             outcome.write_parquet(temporary, compression="lz4")
             cursor.execute("INSERT INTO _org.job_windows VALUES (?, ?)", [self.job.id, first])
             temporary.replace(path)
         return outcome
+
+    def _save(self, writer: Writer, sobject: SObject, frame: pl.DataFrame, relations: list[Relation]) -> pl.DataFrame:
+        rows = Rows(frame)
+        for relation in relations:
+            resolve(rows, writer.cursor, sobject, relation)
+        outcome = self._operate(writer, sobject, rows)
+        refused = rows.refused().select(
+            "_row", pl.lit(None, dtype=pl.String).alias("id"), pl.lit(False).alias("created"), "error"
+        )
+        return pl.concat([outcome.select(list(OUTCOME)), refused])
 
     def _operate(self, writer: Writer, sobject: SObject, rows: Rows) -> pl.DataFrame:
         if not rows.good.height:

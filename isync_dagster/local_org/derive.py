@@ -92,6 +92,10 @@ def _order_line() -> Exprs:
     return {"TotalPrice": (pl.col("Quantity").cast(pl.Float64) * pl.col("UnitPrice").cast(pl.Float64)).round(2)}
 
 
+def _attachment() -> Exprs:
+    return {"BodyLength": pl.col("Body").bin.size().cast(pl.Int64)}
+
+
 DERIVATIONS: Final[dict[str, Derivation]] = {
     "Opportunity": Derivation(("StageName", "CloseDate", "Probability", "Amount"), _opportunity),
     "Task": Derivation(("Status", "Priority"), _task),
@@ -100,6 +104,7 @@ DERIVATIONS: Final[dict[str, Derivation]] = {
     "Contract": Derivation(("Status",), _status_code),
     "OpportunityLineItem": Derivation(("Quantity", "UnitPrice", "TotalPrice", "Discount"), _line),
     "OrderItem": Derivation(("Quantity", "UnitPrice"), _order_line),
+    "Attachment": Derivation(("Body",), _attachment),
 }
 
 

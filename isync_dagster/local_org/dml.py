@@ -174,7 +174,8 @@ class Writer:
         field = sobject.field(key_field)
         assert field is not None
         if field.name == "Id":
-            given = frame.filter(pl.col("Id").is_not_null())
+            given = frame.filter(pl.col("Id").is_not_null()).with_columns(to18_expr(pl.col("Id")))
+            given = self._without_same_parents(sobject, given)
             fresh = frame.filter(pl.col("Id").is_null()).drop("Id")
             parts = [self.update(sobject, given)] if given.height else []
             parts += [self.insert(sobject, fresh)] if fresh.height else []

@@ -26,6 +26,7 @@ from isync_dagster.schema.model import SObject
 
 DATABASE: Final = "org.duckdb"
 LOCK: Final = "org.lock"
+THREADS: Final = 4  # an org is one guest of the machine among others
 
 
 class Storage:
@@ -47,7 +48,9 @@ class Storage:
         """Open the database of `folder`; StoreError if another process has it open."""
         lock_file = _take_lock(folder)
         try:
-            connection = duckdb.connect(str(folder / DATABASE), config={"threads": "2"})
+            connection = duckdb.connect(
+                str(folder / DATABASE), config={"threads": str(min(os.cpu_count() or 1, THREADS))}
+            )
         except duckdb.Error as error:
             os.close(lock_file)
             raise StoreError(f"The local org in {folder} cannot be opened: {error}", folder=str(folder)) from error

@@ -111,6 +111,17 @@ def test_relationship_columns(client: Client) -> None:
     assert (row["Parent__c"], row["Owner"]["Username"]) == (parent, "bea@example.com")
 
 
+def test_a_row_may_name_a_parent_of_an_earlier_chunk(client: Client) -> None:
+    key = uuid.uuid4().hex[:10]
+    rows = [f"{key}{number},N,{f'{key}{number - 250}' if number >= 250 else ''}" for number in range(300)]
+    rows += [f"{key}300,N,{key}299"]
+    info = client.ingest("Project__c", "insert", "Key__c,Name,Parent__r.Key__c\n" + "\n".join(rows) + "\n")
+    assert (info["numberRecordsProcessed"], info["numberRecordsFailed"]) == (301, 1)
+    assert client.results(info["id"], "failedResults")["Key__c"].to_list() == [f"{key}300"]
+    linked = client.query(f"SELECT Parent__r.Key__c FROM Project__c WHERE Key__c = '{key}260'")
+    assert linked[0]["Parent__r"]["Key__c"] == f"{key}10"
+
+
 @pytest.mark.parametrize(
     ("operation", "csv", "message"),
     [

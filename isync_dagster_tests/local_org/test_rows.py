@@ -222,6 +222,29 @@ def test_relationships_and_deltas_are_resources(client: Client) -> None:
     assert contact in client.call("GET", "/sobjects/Contact/updated/", params=span).json()["ids"]
 
 
+def test_blobs(client: Client) -> None:
+    account = client.create("Account", Name="B")
+    made = client.create("Attachment", ParentId=account, Name="a.txt", Body="aGVsbG8=")
+    row = client.call("GET", f"/sobjects/Attachment/{made}").json()
+    assert row["BodyLength"] == 5
+    assert row["Body"] == f"/services/data/v62.0/sobjects/Attachment/{made}/Body"
+    assert client.call("GET", row["Body"]).content == b"hello"
+    assert client.refusal("Attachment", ParentId=account, Name="a", Body="%%%")[0] == "JSON_PARSER_ERROR"
+
+
+def test_an_upsert_may_repeat_the_master_but_not_change_it(client: Client) -> None:
+    project, other = client.create("Project__c", Name="a"), client.create("Project__c", Name="b")
+    step = client.create("Step__c", Project__c=project)
+    path = f"/sobjects/Step__c/Id/{step}"
+    assert client.call("PATCH", path, json={"Note__c": "x"}).status_code == 200
+    typed = {"attributes": {"type": "Step__c"}, "Id": step}
+    for master, good in ((project, True), (other, False)):
+        body = {"records": [{**typed, "Project__c": master, "Note__c": "y"}]}
+        found = client.call("PATCH", "/composite/sobjects/Step__c/Id", json=body).json()
+        assert found[0]["success"] is good
+    assert found[0]["errors"][0]["statusCode"] == "INVALID_FIELD_FOR_INSERT_UPDATE"
+
+
 def test_wrong_methods_and_bodies(client: Client, served: Served) -> None:
     answer = client.call("DELETE", "/sobjects/Account")
     assert (answer.status_code, answer.json()[0]["errorCode"]) == (405, "METHOD_NOT_ALLOWED")
