@@ -19,7 +19,7 @@ from isync_dagster.local_org.seeds.dataset import REF, DataSet
 from isync_dagster.local_org.seeds.describe import read_describes
 from isync_dagster.local_org.seeds.inference import complete
 from isync_dagster.local_org.seeds.sfdx import read_source
-from isync_dagster.local_org.seeds.standard import SETUP_OBJECTS, standard_objects
+from isync_dagster.local_org.seeds.standard import standard_objects
 from isync_dagster.local_org.seeds.tables import read_sfdmu, read_table
 from isync_dagster.local_org.seeds.tree import read_plan, read_tree
 from isync_dagster.schema.model import SObject
@@ -27,6 +27,10 @@ from isync_dagster.schema.model import SObject
 REAL = Path(__file__).parents[3] / "shared" / "realdata"
 SETS = REAL / "datasets"
 DESCRIBES = REAL / "describes"
+
+
+# Objects of the data sets of which there is no full describe.
+PROJECTED = ("CampaignMember", "CampaignMemberStatus", "Pricebook2")
 
 
 @dataclass(frozen=True)
@@ -42,8 +46,9 @@ class RealSet:
 @cache
 def real_describes() -> dict[str, SObject]:
     """The real describes, the fullest of each object; children of objects that are not here stay listed."""
-    found = read_describes(DESCRIBES / "projected-jira-org")
-    found = {name: item for name, item in found.items() if name not in SETUP_OBJECTS}
+    found: dict[str, SObject] = {}
+    for name in PROJECTED:
+        found |= read_describes(DESCRIBES / "projected-jira-org" / f"{name}.json")
     found |= read_describes(DESCRIBES / "grouparoo")
     found |= read_describes(DESCRIBES / "amaxa")
     found |= read_describes(DESCRIBES / "cumulusci")
