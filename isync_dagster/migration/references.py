@@ -14,7 +14,7 @@ from pathlib import Path
 import polars as pl
 from upath import UPath
 
-from isync_dagster.errors import ConfigError
+from isync_dagster.errors import ConfigError, RequestError
 from isync_dagster.migration.model import SyncJob
 from isync_dagster.plan.model import Lookup, ReferenceRule
 from isync_dagster.records.ids import to18
@@ -80,7 +80,14 @@ def _resolve(job: SyncJob, rule: ReferenceRule) -> pl.DataFrame:
 
 def _rows(org: Org, rule: ReferenceRule) -> pl.DataFrame:
     """Id and the key fields that this org has, all text, ids of 18 characters."""
-    described = org.describe(rule.object)
+    try:
+        described = org.describe(rule.object)
+    except RequestError as error:
+        if error.details.get("code") != "NOT_FOUND":
+            raise
+        # An org without the feature (price books, say) has no such record: its lookups get a state like any other
+        # whose parent is missing.
+        return pl.DataFrame(schema={"Id": pl.String})
     wanted = [*rule.fields, *(["IsActive"] if rule.object == "User" else [])]
     known = list(dict.fromkeys(field.name for name in wanted if (field := described.field(name)) is not None))
     where = f" WHERE {rule.where}" if rule.where else ""
