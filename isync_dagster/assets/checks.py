@@ -96,11 +96,9 @@ def _in_run(
 ) -> dict[str, dict[str, Any]]:
     """Judge the phase of the run. Another phase's stored failure is a warning: it must show, and not block this one."""
     job = workbench.job(plan.template, phase, options)
-    if job.in_phase(item.object):
-        made = {verdict.name: verdict for verdict in judge(job, item.object, by, run_id)}
-    else:
-        text = f"{item.object} is not in phase {phase}."
-        made = {name: Verdict(name, item.object, phase, 0, True, text) for name in by.names}
+    if not job.in_phase(item.object):
+        return _elsewhere(job, plan, item, by)
+    made = {verdict.name: verdict for verdict in judge(job, item.object, by, run_id)}
     others = {name: stored(job.for_phase(name), item.object, by.names) for name in _phases(plan, item) if name != phase}
     results = {}
     for name in by.names:
@@ -126,6 +124,24 @@ def _alone(
             continue
         job: SyncJob = workbench.job(plan.template, phase, options)
         made[phase] = _made_now(job, item, by) if has_run(job) else {}
+    return _all_phases(plan, item, by, made)
+
+
+def _elsewhere(job: SyncJob, plan: "Plan", item: "ObjectPlan", by: Judge) -> dict[str, dict[str, Any]]:
+    """An object that the run's phase leaves alone: what was found in its own phases, and never a reason to block."""
+    found = {name: stored(job.for_phase(name), item.object, by.names) for name in _phases(plan, item)}
+    results = _all_phases(plan, item, by, found)
+    for result in results.values():
+        result["severity"] = dg.AssetCheckSeverity.WARN
+        result["passed"] = result["passed"] or not any(found.values())
+        result["description"] = f"{item.object} is not in phase {job.phase}. {result['description']}"
+    return results
+
+
+def _all_phases(
+    plan: "Plan", item: "ObjectPlan", by: Judge, made: Mapping[str, Mapping[str, Verdict]]
+) -> dict[str, dict[str, Any]]:
+    """One result a check from the verdicts of all phases."""
     results = {}
     for name in by.names:
         phases = {phase: verdicts.get(name) for phase, verdicts in made.items()}

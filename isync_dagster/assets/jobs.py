@@ -85,7 +85,7 @@ def _migrate_phases(plan: "Plan") -> dg.JobDefinition:
                 context.log.info(f"Phase {phase} of {plan.template} starts ({done} of {len(wanted)} done).")
                 run = run_phase(
                     context.instance,
-                    plan.template,
+                    plan,
                     phase,
                     config=run_config(options),
                     parent_run_id=context.run.run_id,

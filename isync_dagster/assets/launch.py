@@ -6,13 +6,14 @@ that the UI shows it, links it and can run it again like one that was started th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from isync_dagster.assets import keys
+from isync_dagster.assets.stages import stages_of
 from isync_dagster.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ def run_job(
     job_name: str,
     *,
     partition: str | None = None,
+    assets: Iterable[dg.AssetKey] | None = None,
     config: Mapping[str, Any] | None = None,
     tags: Mapping[str, str] | None = None,
     parent_run_id: str | None = None,
@@ -66,13 +68,16 @@ def run_job(
 ) -> dg.DagsterRun:
     """Run a job of the code location in this process, and give the finished run back; `on_event` sees each event.
 
-    Must be called in the main thread, so that an interrupt reaches the run's executor.
+    `assets` narrows the job to some of its assets and their checks. Must be called in the main thread, so that an
+    interrupt reaches the run's executor.
     """
     from dagster._core.definitions.reconstruct import ReconstructableRepository
     from dagster._core.execution.api import execute_run_iterator
 
     repository = ReconstructableRepository.for_module(module, "defs", working_directory=str(Path.cwd()))
     job = repository.get_reconstructable_job(job_name)
+    if assets is not None:
+        job = job.get_subset(asset_selection=frozenset(assets))
     definition = job.get_definition()
     found = dict(tags or {})
     if partition is not None:
@@ -83,6 +88,7 @@ def run_job(
         job_def=definition,
         run_config=dict(config or {}),
         tags=found,
+        asset_selection=frozenset(assets) if assets is not None else None,
         remote_job_origin=_origin(job_name, module),
         job_code_origin=job.get_python_origin(),
     )
@@ -96,7 +102,7 @@ def run_job(
 
 def run_phase(
     instance: dg.DagsterInstance,
-    template: str,
+    plan: Plan,
     phase: str,
     *,
     config: Mapping[str, Any] | None = None,
@@ -104,13 +110,20 @@ def run_phase(
     on_event: Callable[[dg.DagsterEvent], None] = lambda _: None,
     module: str = MODULE,
 ) -> dg.DagsterRun:
-    """Run the `migrate` job of a template for one phase."""
+    """Run the `migrate` job of a template for one phase: the assets of the phase's objects, the gate and the report."""
+    inside = [
+        keys.asset_key(plan.template, item.object, stage)
+        for item in plan.objects_in(phase)
+        for stage in stages_of(item)
+    ]
+    gates = [keys.gate_key(plan.template, name) for name in (keys.PREFLIGHT, keys.REPORT)]
     return run_job(
         instance,
-        keys.job_name("migrate", template),
+        keys.job_name("migrate", plan.template),
         partition=phase,
+        assets=[*inside, *gates],
         config=config,
-        tags={keys.TEMPLATE_TAG: template, keys.PHASE_TAG: phase},
+        tags={keys.TEMPLATE_TAG: plan.template, keys.PHASE_TAG: phase},
         parent_run_id=parent_run_id,
         on_event=on_event,
         module=module,

@@ -95,9 +95,25 @@ def _stage(plan: "Plan", item: "ObjectPlan", stage: str, phases: dg.StaticPartit
         with boundary():
             job = sync_job(context, workbench, run_options.options(), plan.template, phase)
             outcome = verb(stage)(job, item.object)
+        _materialize_elsewhere(context, plan, item)
         return dg.MaterializeResult(metadata=metadata.of_outcome(outcome, plan.template))
 
     return body
+
+
+def _materialize_elsewhere(context: dg.AssetExecutionContext, plan: "Plan", item: "ObjectPlan") -> None:
+    """Materialize the phases that the object is not in as empty, once, before the one that it is in.
+
+    They have nothing to do and need no step; the asset's newest materialization stays the one with rows.
+    """
+    elsewhere = [phase.name for phase in plan.phases if item.object not in phase.objects]
+    if not elsewhere:
+        return
+    done = context.instance.get_materialized_partitions(context.asset_key)
+    for name in elsewhere:
+        if name not in done:
+            empty = metadata.of_nothing(name)
+            context.log_event(dg.AssetMaterialization(context.asset_key, partition=name, metadata=empty))
 
 
 def _preflight(plan: "Plan", phases: dg.StaticPartitionsDefinition) -> dg.AssetsDefinition:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import IO, Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -84,7 +84,7 @@ def serving(folder: Path) -> Iterator[None]:
 @contextmanager
 def _server(folder: Path, ready: Path) -> Iterator[subprocess.Popen[bytes]]:
     command = [sys.executable, "-m", "isync_dagster.local_org", "serve", str(folder), "--ready-file", str(ready)]
-    with child(command, quiet=True) as process:
+    with child(command, output=subprocess.DEVNULL) as process:
         yield process
 
 
@@ -101,14 +101,16 @@ def _wait(name: str, server: subprocess.Popen[bytes], ready: Path) -> dict[str, 
 
 
 @contextmanager
-def child(command: list[str], *, quiet: bool = False) -> Iterator[subprocess.Popen[bytes]]:
+def child(command: list[str], *, output: IO[bytes] | int | None = None) -> Iterator[subprocess.Popen[bytes]]:
     """A process that ends when the block ends: asked first, killed where it does not listen.
 
     It is a session of its own, so that a Ctrl-C in the terminal reaches us alone and we stop our children in order;
-    and it hears SIGINT although a shell may have started us with that signal ignored.
+    and it hears SIGINT although a shell may have started us with that signal ignored. `output` takes what it prints.
     """
-    output = subprocess.DEVNULL if quiet else None
-    process = subprocess.Popen(command, stdout=output, start_new_session=True, preexec_fn=_hear_interrupts)
+    errors = None if output == subprocess.DEVNULL else output
+    process = subprocess.Popen(
+        command, stdout=output, stderr=errors, start_new_session=True, preexec_fn=_hear_interrupts
+    )
     try:
         yield process
     finally:

@@ -32,7 +32,7 @@ def migrate(console: Console, template: str, phases: Sequence[str], confirm_prod
         for number, phase in enumerate(wanted):
             console.print(f"[bold]{escape(template)}[/] phase [bold]{escape(phase)}[/]")
             with Board(console, plan, phase) as board:
-                run = run_phase(instance, template, phase, config=config, on_event=board.on_event)
+                run = run_phase(instance, plan, phase, config=config, on_event=board.on_event)
             summary, verdicts = read_run(settings, plan, phase)
             if run.status is not dg.DagsterRunStatus.SUCCESS:
                 summary = so_far(settings, plan, phase)

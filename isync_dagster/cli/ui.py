@@ -59,21 +59,22 @@ def _serve(console: Console, stack: ExitStack, home: Path, host: str, port: int)
     where = _workspace(home)
     web = [sys.executable, "-m", "dagster_webserver", "-h", host, "-p", str(port), *where]
     daemon = [sys.executable, "-m", "dagster._daemon", "run", *where]
+    log = stack.enter_context((home / "ui.log").open("ab"))
     processes = {
-        "dagster-daemon": stack.enter_context(child(daemon)),
-        "dagster-webserver": stack.enter_context(child(web)),
+        "dagster-daemon": stack.enter_context(child(daemon, output=log)),
+        "dagster-webserver": stack.enter_context(child(web, output=log)),
     }
     url = f"http://{host}:{port}"
     with console.status("Starting the Dagster UI …"):
         until = time.monotonic() + START_SECONDS
         while not _answers(url):
-            _alive(processes)
+            _alive(processes, home)
             if time.monotonic() > until:
                 raise ConfigError(f"The UI does not answer at {url} after {START_SECONDS:.0f} s.")
             time.sleep(0.3)
-    console.print(f"[green]✓[/] Dagster UI: [bold]{url}[/]  (Ctrl-C ends it)")
+    console.print(f"[green]✓[/] Dagster UI: [bold]{url}[/]  (Ctrl-C ends it; log: {home / 'ui.log'})", soft_wrap=True)
     while True:
-        _alive(processes)
+        _alive(processes, home)
         time.sleep(0.5)
 
 
@@ -87,11 +88,12 @@ def _workspace(home: Path) -> list[str]:
     return ["-w", str(made)]
 
 
-def _alive(processes: dict[str, subprocess.Popen[bytes]]) -> None:
+def _alive(processes: dict[str, subprocess.Popen[bytes]], home: Path) -> None:
     for name, process in processes.items():
         code = process.poll()
         if code is not None:
-            raise ConfigError(f"{name} ended with status {code}; its messages are above.")
+            last = "".join((home / "ui.log").read_text(errors="replace").splitlines(keepends=True)[-20:])
+            raise ConfigError(f"{name} ended with status {code}:\n{last}\nAll of it is in {home / 'ui.log'}.")
 
 
 def _answers(url: str) -> bool:

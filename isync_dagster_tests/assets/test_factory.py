@@ -115,6 +115,19 @@ def test_objects_outside_the_phase_materialize_empty(known: FakeVerbs, instance:
     assert metadata["notes"].value == "not in phase sales"
 
 
+def test_phases_that_an_object_is_not_in_are_materialized_empty_once(
+    known: FakeVerbs, instance: dg.DagsterInstance
+) -> None:
+    key = dg.AssetKey(["core", "Order", "load"])
+    for _ in range(2):
+        assert migrate(known, instance, "sales").success
+    found = instance.fetch_materializations(dg.AssetRecordsFilter(key), limit=10).records
+    assert [record.partition_key for record in found] == ["sales", "sales", "people"], "the newest first"
+    newest = found[0].asset_materialization
+    assert newest is not None
+    assert newest.metadata["dagster/partition_row_count"] == dg.MetadataValue.int(10)
+
+
 def test_the_report_holds_every_verdict_and_none_is_made_twice(known: FakeVerbs, instance: dg.DagsterInstance) -> None:
     assert migrate(known, instance).success
     run = known.runs("people").run
