@@ -87,12 +87,12 @@ def _refuse_unfinished(job: SyncJob, run: Run) -> None:
     open_objects = []
     for plan in job.plan.objects_in(job.phase):
         states = counts_by(run.audit(plan.object).latest(), "state")
-        if not is_loaded(run, plan.object) or (plan.has_relink and not is_relinked(run, plan.object)):
+        if states.get(State.UNKNOWN):
+            open_objects.append(f"{plan.object} ({states[State.UNKNOWN]} rows with unknown outcome)")
+        elif not is_loaded(run, plan.object) or (plan.has_relink and not is_relinked(run, plan.object)):
             refused = states.get(State.FAILED, 0)
             why = f", after {refused} rows were refused" if refused else ""
             open_objects.append(f"{plan.object} (not loaded and relinked completely{why})")
-        elif states.get(State.UNKNOWN):
-            open_objects.append(f"{plan.object} ({states[State.UNKNOWN]} rows with unknown outcome)")
     if open_objects:
         raise ConfigError(
             f"Run {run.number} of {job.plan.template!r}, phase {job.phase!r}, cannot be closed: {', '.join(open_objects)}. "

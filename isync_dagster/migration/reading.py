@@ -18,7 +18,7 @@ from urllib.parse import quote
 import polars as pl
 from upath import UPath
 
-from isync_dagster.errors import DataError, OrgError, RequestError, SnapshotError, TransientError
+from isync_dagster.errors import ConfigError, DataError, OrgError, RequestError, SnapshotError, TransientError
 from isync_dagster.migration.model import Progress, SyncJob
 from isync_dagster.records.typing import lossy_cells, typed
 from isync_dagster.salesforce.bulk_query import BulkQuery, PageFile
@@ -95,7 +95,7 @@ def read(
             else:
                 rows, size, by = _by_bulk(job, org, soql, object, fields, folder, stage, counted)
         except RequestError as error:
-            raise _explained(error, object, org) from error
+            raise _explained(error, object, org, soql) from error
     if not tail and rows < counted and by == "REST":
         # Rows may have been deleted between the two calls; what the org counts now decides.
         counted = org.count(object, where or None)
@@ -183,8 +183,14 @@ def _write_part(raw: pl.LazyFrame, object: str, fields: Sequence[Field], path: U
     return files.write_parquet(path, typed(raw, fields))
 
 
-def _explained(error: RequestError, object: str, org: Org) -> OrgError | SnapshotError:
+def _explained(error: RequestError, object: str, org: Org, soql: str) -> OrgError | ConfigError:
     code = error.details.get("code")
+    if code in ("MALFORMED_QUERY", "INVALID_QUERY_FILTER_OPERATOR"):
+        return ConfigError(
+            f"The org {org.alias!r} does not understand the query of {object}: {error.args[0]}\n  {soql}\n"
+            "Correct `where`, `order_by` or `limit` of its line, or the `where` of the phase.",
+            object=object,
+        )
     if code in ("INVALID_FIELD", "INVALID_TYPE"):
         return SnapshotError(
             f"The org {org.alias!r} does not know what the snapshot of {object} names, or the user may not see it: {error}\n"
