@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import typer
 from rich.console import Console
@@ -11,10 +12,11 @@ from rich.table import Table
 
 from isync_dagster.assets.factory import load_plans
 from isync_dagster.assets.settings import Settings
-from isync_dagster.cli.outcome import read_run, runs_of
+from isync_dagster.cli.outcome import runs_of
 from isync_dagster.errors import ConfigError
 from isync_dagster.migration.model import Summary
 from isync_dagster.report.summary import summary_from_json
+from isync_dagster.store.runs import Run
 
 
 def show(console: Console, template: str, phases: Sequence[str]) -> None:
@@ -66,25 +68,31 @@ def errors(console: Console, template: str, phases: Sequence[str], top: int) -> 
     plan = load_plans(settings, [template])[template]
     shown = False
     for phase in [plan.phase(name).name for name in phases] or [phase.name for phase in plan.phases]:
-        summary, _ = read_run(settings, plan, phase)
-        if summary is None:
-            if runs_of(settings, plan, phase).current() is not None:
-                console.print(f"phase {escape(phase)}: its run is still open; run it to its end to see all.")
+        run = runs_of(settings, plan, phase).latest()
+        if run is None:
             continue
-        for row in summary.objects:
-            if not row.errors:
+        for item in plan.objects_in(phase):
+            groups = _groups(run, item.object)
+            if not groups:
                 continue
             shown = True
-            refused = row.states.get("failed", 0) + row.states.get("blocked", 0)
-            console.print(f"[bold]{escape(row.object)}[/] phase {escape(phase)}, run {summary.run}: {refused:,} rows")
+            refused = sum(int(group.get("rows") or 0) for group in groups)
+            console.print(
+                f"[bold]{escape(item.object)}[/] phase {escape(phase)}, run {run.number} ({run.state}): {refused:,} rows"
+            )
             table = Table("rows", "code", "message", "fields", "example", "what to do", header_style="dim")
-            for group in row.errors[:top]:
-                table.add_row(
-                    f"{group.get('rows', 0):,}",
-                    *(escape(str(group.get(key) or "")) for key in ("code", "message", "fields", "sample", "advice")),
-                )
+            for group in groups[:top]:
+                texts = (escape(str(group.get(key) or "")) for key in ("code", "message", "fields", "sample", "advice"))
+                table.add_row(f"{int(group.get('rows') or 0):,}", *texts)
             console.print(table)
-            if len(row.errors) > top:
-                console.print(f"[dim]… and {len(row.errors) - top} more groups: --top {len(row.errors)}[/]")
+            if len(groups) > top:
+                console.print(f"[dim]… and {len(groups) - top} more groups: --top {len(groups)}[/]")
     if not shown:
         console.print("[green]✓[/] No refused rows.")
+
+
+def _groups(run: Run, object: str) -> Sequence[Mapping[str, Any]]:
+    """The refused rows of an object by code, message and fields, from the audit log: also while the run is open."""
+    from isync_dagster.migration.load import errors_of
+
+    return errors_of(run.audit(object).latest())

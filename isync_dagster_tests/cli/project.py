@@ -87,10 +87,28 @@ class StoreVerbs:
                 job.store.runs(job.key).open_or_resume(
                     job.plan.to_json(), job.plan.hash, datetime.now(UTC), job.opened_by
                 )
+            if name == "load" and self.refused:
+                self._refuse(job, object)
             job.progress(Progress(object, name, "5 rows", 5, 10))
             return Outcome(object, name, 1, rows=10)
 
         return run
+
+    def _refuse(self, job: SyncJob, object: str) -> None:
+        """Leave refused rows in the audit log."""
+        import polars as pl
+
+        run = job.store.runs(job.key).current()
+        assert run is not None
+        row = {
+            "state": "failed",
+            "code": "DUPLICATE_VALUE",
+            "message": "twice",
+            "stage": "load",
+            "at": datetime.now(UTC),
+        }
+        rows = [{"source_id": f"00300000000000{number}AAA", **row} for number in range(self.refused)]
+        run.audit(object).append("part", pl.DataFrame(rows))
 
     def preflight(self, job: SyncJob) -> Outcome:
         self._check("preflight", "")

@@ -179,9 +179,9 @@ def test_errors_are_grouped_with_advice(project: StoreVerbs) -> None:
     project.refused = 2
     assert isync("migrate", "core", "--phase", "accounts").exit_code == Exit.OK
     text = flat(isync("errors", "core"))
-    assert "Account phase accounts, run 1: 2 rows" in text
+    assert "Account phase accounts, run 1 (closed): 2 rows" in text
     assert "DUPLICATE_VALUE" in text
-    assert "merge" in text
+    assert "use it as match key" in text
 
 
 def test_an_open_run_can_be_given_up(project: StoreVerbs) -> None:
