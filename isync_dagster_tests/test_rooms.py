@@ -55,7 +55,11 @@ def test_a_room_imports_only_the_rooms_below_it(room: str) -> None:
     for path in files_of(room):
         for name in imports_of(path):
             parts = name.split(".")
-            if parts[0] == "isync_dagster" and len(parts) > 1 and parts[1] not in {*MAY_IMPORT[room], room, "__version__"}:
+            if (
+                parts[0] == "isync_dagster"
+                and len(parts) > 1
+                and parts[1] not in {*MAY_IMPORT[room], room, "__version__"}
+            ):
                 wrong.append(f"{path.relative_to(PACKAGE)} imports {name}")
     assert wrong == []
 

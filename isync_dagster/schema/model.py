@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields as dataclass_fields
+from dataclasses import dataclass
+from dataclasses import fields as dataclass_fields
 from functools import cached_property
 from typing import Any
 
@@ -149,9 +150,7 @@ class Field:
     @property
     def required(self) -> bool:
         """True where an insert without a value is refused (REQUIRED_FIELD_MISSING)."""
-        return (
-            self.createable and not self.nillable and not self.defaulted_on_create and self.type != "boolean"
-        )
+        return self.createable and not self.nillable and not self.defaulted_on_create and self.type != "boolean"
 
     @property
     def has_default(self) -> bool:
