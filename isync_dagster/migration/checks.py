@@ -20,6 +20,9 @@ from isync_dagster.migration.threshold import allowed_rejects
 from isync_dagster.plan.model import Lookup, ObjectPlan
 from isync_dagster.store.runs import Run
 
+WRONG_SHOWN = 10
+"""Wrong lookups of one field that a check lists."""
+
 CHECKED_LINKS = (LinkState.LINKED, LinkState.DEFAULTED, LinkState.KEPT)
 
 
@@ -151,24 +154,28 @@ def _relationships(
     job: SyncJob, run: Run, plan: ObjectPlan, there: pl.LazyFrame, lookups: Sequence[Lookup], name: str
 ) -> Verdict:
     """Compare every lookup that is linked with what the target holds now: a join over all rows, not a sample."""
-    verified = wrong = 0
+    verified = wrong = pending = 0
     numbers: dict[str, int] = {}
     shown: list[dict[str, Any]] = []
     samples: list[dict[str, Any]] = []
     states = link_states(run, plan)
+    limit = max(2, job.options.spot_checks // max(1, len(lookups)))
+    queries: list[pl.LazyFrame] = []
     for lookup in lookups:
-        field = lookup.target.name
         compared = _compared(states, there, plan, lookup)
-        right, bad = compared.select(right=pl.col("_right").sum(), wrong=(~pl.col("_right")).sum()).collect().row(0)
-        verified, wrong = verified + right, wrong + bad
-        numbers[f"{field} verified"] = right
-        limit = max(2, job.options.spot_checks // max(1, len(lookups)))
-        samples += _sample(compared.filter(pl.col("_right")).head(limit), field)
-        shown += _sample(compared.filter(~pl.col("_right")).head(10), field)
-    waiting = link_totals(run, plan).filter(
-        pl.col("field").is_in([lookup.target.name for lookup in lookups]) & (pl.col("state") == LinkState.PENDING)
-    )
-    pending = int(waiting["rows"].sum())
+        good = pl.col("_right")
+        queries.append(states.select((pl.col(f"_link.{lookup.target.name}") == LinkState.PENDING).sum()))
+        queries.append(compared.select(right=good.sum(), wrong=(~good).sum()))
+        queries += [compared.filter(good).head(limit), compared.filter(~good).head(WRONG_SHOWN)]
+    # Collected together, so that they share their joins; a few rows come back of each.
+    found = iter(pl.collect_all(queries))
+    for lookup, waiting, counted, right, bad in zip(lookups, found, found, found, found, strict=False):
+        field = lookup.target.name
+        numbers[f"{field} verified"] = int(counted["right"][0])
+        verified, wrong = verified + int(counted["right"][0]), wrong + int(counted["wrong"][0])
+        pending += int(waiting.item())
+        samples += _shown(right, field)
+        shown += _shown(bad, field)
     text = f"{verified:,} lookups point at the counterpart of their source parent"
     text += f", {wrong:,} do not." if wrong else "."
     if pending:
@@ -206,11 +213,8 @@ def _compared(states: pl.LazyFrame, there: pl.LazyFrame, plan: ObjectPlan, looku
     return joined.filter(right | pl.col("_bound")).with_columns(_right=right).drop("_bound")
 
 
-def _sample(rows: pl.LazyFrame, field: str) -> list[dict[str, Any]]:
-    return [
-        {"field": field, **{key: value for key, value in row.items() if key != "_right"}}
-        for row in rows.collect().to_dicts()
-    ]
+def _shown(rows: pl.DataFrame, field: str) -> list[dict[str, Any]]:
+    return [{"field": field, **row} for row in rows.drop("_right").to_dicts()]
 
 
 def _link_table(links: pl.DataFrame) -> list[dict[str, Any]]:

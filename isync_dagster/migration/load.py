@@ -172,11 +172,13 @@ def cut(
     # As a line of CSV with every value quoted, so never less than is sent.
     quotes = (cell.str.count_matches('"', literal=True).fill_null(0) for cell in cells)
     size = pl.sum_horizontal(*(cell.str.len_bytes().fill_null(0) + 3 for cell in cells), *quotes).cast(pl.UInt64)
+    # A row belongs to the chunk in which it begins, so that none is larger than the limit and one row.
+    begins = pl.col("size").cum_sum().over("_collections") - pl.col("size")
+    sized = payload.select("_collections", size=size).with_columns(chunk=begins // job.options.chunk_bytes)
+    chunks = sized.group_by("_collections", "chunk").len().sort("_collections", "chunk").collect()
     for literal in (False, True):
         part = payload.filter(pl.col("_collections") == literal).drop("_collections")
-        # A row belongs to the chunk in which it begins, so that none is larger than the limit and one row.
-        chunk = ((size.cum_sum() - size) // job.options.chunk_bytes).alias("chunk")
-        counts = part.select(chunk).group_by("chunk").len().sort("chunk").collect()["len"].to_list()
+        counts = chunks.filter(pl.col("_collections") == literal)["len"].to_list()
         small = operation != "insert" and sum(counts) <= job.options.collections_rows
         way = "collections" if literal or small else "bulk"
         start = 0
