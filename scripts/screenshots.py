@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 from playwright.sync_api import Page, sync_playwright
 
@@ -46,20 +47,27 @@ class Shot:
     texts: tuple[str, ...]
     clicks: tuple[str, ...] = ()
     height: int = 900
+    width: int = 1600
+    zoom_out: int = 0
 
+
+OBJECTS = " or ".join(
+    f'group:"demo__{name}"'
+    for name in ("account", "contact", "opportunity", "contract", "order", "case", "project__c", "milestone__c")
+)
+FEW = 'group:"demo__account" or group:"demo__contact" or group:"demo__opportunity"'
 
 SHOTS = (
-    Shot("graph", "/asset-groups", ("demo__account", "demo__contact"), height=1000),
+    Shot("graph", f"/asset-groups~{quote(OBJECTS)}/", ("demo__account", "demo__milestone__c"), (), 900, 1800),
+    Shot("stages", f"/asset-groups~{quote(FEW)}/", ("relink",), ("demo__contact",), 800, 1800, 3),
     Shot(
         "object",
         "/locations/__repository__@isync/asset-groups/demo__account/lineage",
         ("extract", "remap", "load", "relink"),
     ),
-    Shot("load", "/assets/demo/Account/load?view=overview", ("states/identical", "outcome", "preview"), height=1700),
-    Shot(
-        "checks", "/assets/demo/Account/load?view=checks", ("conservation", "relationships"), ("relationships",), 1200
-    ),
-    Shot("partitions", "/assets/demo/Account/load?view=partitions", ("foundation", "sales", "service")),
+    Shot("load", "/assets/demo/Account/load?view=overview", ("states/", "outcome"), height=1500),
+    Shot("checks", "/assets/demo/Account/load?view=checks", ("conservation", "verified"), ("relationships",), 1100),
+    Shot("partitions", "/assets/demo/Account/load?view=partitions", ("foundation", "sales")),
     Shot("report", "/assets/demo/report?view=overview", ("promise kept", "outcome"), height=1300),
 )
 
@@ -100,13 +108,19 @@ def main() -> int:
 
 def take(page: Page, url: str, shot: Shot, folder: Path) -> bool:
     """Open the page, wait for its texts, save the picture."""
-    page.set_viewport_size({"width": 1600, "height": shot.height})
+    page.set_viewport_size({"width": shot.width, "height": shot.height})
     page.goto(url + shot.path)
     try:
-        for text in shot.texts:
-            page.get_by_text(text).first.wait_for(timeout=SECONDS * 1000)
+        if shot.clicks:
+            page.wait_for_timeout(4000)  # the page is drawn in steps; what is clicked must be the last of them
         for text in shot.clicks:
-            page.get_by_text(text, exact=True).first.click()
+            # The last of equal texts is the one in the page; the first may be in a list beside it.
+            page.get_by_text(text, exact=True).locator("visible=true").last.click(timeout=SECONDS * 1000)
+        for text in shot.texts:
+            page.get_by_text(text).locator("visible=true").first.wait_for(timeout=SECONDS * 1000)
+        for _ in range(shot.zoom_out):
+            page.wait_for_timeout(500)
+            page.locator('[aria-label="zoom_out"]').locator("visible=true").last.click()
         page.wait_for_load_state("networkidle", timeout=SECONDS * 1000)
         page.wait_for_timeout(1500)  # the graph's layout and the plots move until they are done
     except Exception as error:  # noqa: BLE001 (told, and the other pictures are taken)

@@ -63,6 +63,8 @@ def _checks(plan: "Plan", item: "ObjectPlan", by: Judge, *, blocking: bool = Fal
     @dg.multi_asset_check(
         name=f"{keys.group(plan.template, item.object)}__{by.verb}",
         specs=specs,
+        # Each can be executed by itself in the UI, at the price of the one read that serves them all.
+        can_subset=True,
         # What only looks into the store waits for no slot of the org, since others wait for its verdict.
         pool=keys.pool(plan.target_alias) if by in (TARGET, RELINKED) else None,
         op_tags={PRIORITY: "-1" if by in (TARGET, RELINKED) else "2"},
@@ -77,7 +79,10 @@ def _checks(plan: "Plan", item: "ObjectPlan", by: Judge, *, blocking: bool = Fal
                 found = _in_run(workbench, options, plan, item, by, phase, context.run.run_id)
             else:
                 found = _alone(workbench, options, plan, item, by, _wanted(context))
+        wanted = {selected.name for selected in context.selected_asset_check_keys}
         for name, result in found.items():
+            if name not in wanted:
+                continue
             yield dg.AssetCheckResult(asset_key=key, check_name=name, **result)
 
     return body
