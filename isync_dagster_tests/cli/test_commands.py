@@ -27,6 +27,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, home: Path) -> StoreVerbs:
+    # A parallel pytest sets a narrow width; people's pipes have none.
+    monkeypatch.delenv("COLUMNS", raising=False)
     return make_project(tmp_path, monkeypatch, home)
 
 
