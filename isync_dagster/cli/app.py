@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -213,6 +214,8 @@ def local_org(context: typer.Context) -> None:
 
 def main() -> None:
     """The console script."""
+    # Asked to end is asked to end, by whatever signal: what was started is stopped in order.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         app()
     except IsyncError as error:  # raised before a command had its console
