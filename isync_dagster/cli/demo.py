@@ -36,7 +36,9 @@ def demo(console: Console, rows: int, folder: Path) -> Exit:
     make_orgs(console, rows, folder)
     with serving(folder):
         code = migrate(console, TEMPLATE, [], "")
-    console.print(f"[dim]{time.monotonic() - started:.0f} s; `isync ui --demo` shows the same in the Dagster UI.[/]")
+    console.print(
+        f"[dim]{time.monotonic() - started:.0f} s; `make ui` (`isync ui --demo`) shows the same in the Dagster UI.[/]"
+    )
     return code
 
 
@@ -83,8 +85,10 @@ def serving(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def _server(folder: Path, ready: Path) -> Iterator[subprocess.Popen[bytes]]:
-    command = [sys.executable, "-m", "isync_dagster.local_org", "serve", str(folder), "--ready-file", str(ready)]
-    with child(command, output=subprocess.DEVNULL) as process:
+    command = [sys.executable, "-m", "isync_dagster.local_org", "serve", str(folder)]
+    # The org ends with us even where we are killed: the pipe to it closes then.
+    command += ["--ready-file", str(ready), "--with-parent"]
+    with child(command, output=subprocess.DEVNULL, input=subprocess.PIPE) as process:
         yield process
 
 
@@ -101,7 +105,9 @@ def _wait(name: str, server: subprocess.Popen[bytes], ready: Path) -> dict[str, 
 
 
 @contextmanager
-def child(command: list[str], *, output: IO[bytes] | int | None = None) -> Iterator[subprocess.Popen[bytes]]:
+def child(
+    command: list[str], *, output: IO[bytes] | int | None = None, input: int | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
     """A process that ends when the block ends: asked first, killed where it does not listen.
 
     It is a session of its own, so that a Ctrl-C in the terminal reaches us alone and we stop our children in order;
@@ -109,11 +115,13 @@ def child(command: list[str], *, output: IO[bytes] | int | None = None) -> Itera
     """
     errors = None if output == subprocess.DEVNULL else output
     process = subprocess.Popen(
-        command, stdout=output, stderr=errors, start_new_session=True, preexec_fn=_hear_interrupts
+        command, stdin=input, stdout=output, stderr=errors, start_new_session=True, preexec_fn=_hear_interrupts
     )
     try:
         yield process
     finally:
+        if process.stdin is not None:
+            process.stdin.close()
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
             try:

@@ -24,8 +24,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     serve.add_argument("--host", default="127.0.0.1", help="a loopback address")
     serve.add_argument("--https", action="store_true", help="answer https too, with a certificate made at start")
     serve.add_argument("--ready-file", type=Path, help="write the JSON line there as well")
+    serve.add_argument(
+        "--with-parent", action="store_true", help="stop when standard input ends, as a parent's death ends it"
+    )
     options = parser.parse_args(arguments)
     stop = threading.Event()
+    if options.with_parent:
+        threading.Thread(target=_until_input_ends, args=(stop,), name="parent", daemon=True).start()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     try:
@@ -45,6 +50,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 1
     return 0
+
+
+def _until_input_ends(stop: threading.Event) -> None:
+    """A pipe from the parent closes whatever way the parent ends, a kill included."""
+    while sys.stdin.buffer.read(1):
+        pass
+    stop.set()
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from isync_dagster.errors import ConfigError
 from isync_dagster.migration import reading
 from isync_dagster.migration.drift import check_drift
 from isync_dagster.migration.model import Outcome, SyncJob
-from isync_dagster.migration.outcomes import Measure, columns_of, measured, preview_of
+from isync_dagster.migration.outcomes import Measure, columns_of, kept, measured, preview_of
 from isync_dagster.migration.runs import open_run
 from isync_dagster.plan.model import ObjectPlan, Policy
 from isync_dagster.schema.model import Field
@@ -52,7 +52,7 @@ def _extract(job: SyncJob, object: str, measure: Measure) -> Outcome:
     )
     fetched = _fetch_parents(job, run, plan, fields)
     frame = extracted(run, plan)
-    return Outcome(
+    outcome = Outcome(
         object,
         "extract",
         run.number,
@@ -66,6 +66,7 @@ def _extract(job: SyncJob, object: str, measure: Measure) -> Outcome:
         lineage={field.name: (object, field.name) for field in fields},
         notes=(f"read by {result.by}", f"scope fixed at {run.t0.isoformat()}", result.soql),
     )
+    return kept(run, outcome)
 
 
 def source_fields(plan: ObjectPlan) -> tuple[Field, ...]:

@@ -12,7 +12,7 @@ from isync_dagster.migration.extract import extracted
 from isync_dagster.migration.links import link_totals
 from isync_dagster.migration.load import errors_of
 from isync_dagster.migration.model import ObjectSummary, State, Summary, SyncJob, Verdict
-from isync_dagster.migration.outcomes import counts_by
+from isync_dagster.migration.outcomes import calls_of, counts_by
 from isync_dagster.migration.relink import is_loaded, is_relinked
 from isync_dagster.migration.runs import current_run
 from isync_dagster.migration.writing import release_target
@@ -54,8 +54,7 @@ def summarize(job: SyncJob, run: Run) -> Summary:
         warnings=job.plan.warnings,
         numbers={
             "seconds": round((datetime.now(UTC) - run.opened_at).total_seconds(), 1),
-            "calls to the source": job.source.calls,
-            "calls to the target": job.target.calls,
+            "API calls": calls_of(run),
             "target allowance used": used,
             "target allowance": allowed,
         },

@@ -12,8 +12,8 @@ import polars as pl
 
 from isync_dagster.errors import UnsettledError
 from isync_dagster.migration.model import IN_TARGET, Outcome, State, SyncJob
-from isync_dagster.migration.outcomes import Measure, counts_by, measured
-from isync_dagster.migration.remap import pairs_of, remapped
+from isync_dagster.migration.outcomes import Measure, counts_by, kept, measured, preview_of
+from isync_dagster.migration.remap import pairs_of, remap_outcome, remapped
 from isync_dagster.migration.runs import current_run
 from isync_dagster.migration.sending import Chunk, Sender
 from isync_dagster.migration.target import known_before
@@ -338,7 +338,8 @@ def load_outcome(run: Run, plan: ObjectPlan, stage: str, measure: Measure, stopp
     latest = run.audit(plan.object).latest()
     states = counts_by(latest, "state")
     links = link_counts(remapped(run, plan.object), plan.lookups).collect()
-    return Outcome(
+    planned = remap_outcome(run, plan.object)
+    outcome = Outcome(
         plan.object,
         stage,
         run.number,
@@ -352,9 +353,13 @@ def load_outcome(run: Run, plan: ObjectPlan, stage: str, measure: Measure, stopp
         calls=measure.calls,
         seconds=measure.seconds,
         bytes=measure.meter.bytes_sent,
+        preview=preview_of(latest.select("source_id", "target_id", "state", "code", "message")),
+        columns=planned.columns,
+        lineage=planned.lineage,
         errors=errors_of(latest),
         notes=(f"stopped: {stopped}; materialize again to go on",) if stopped else (),
     )
+    return kept(run, outcome)
 
 
 def errors_of(latest: pl.LazyFrame) -> tuple[dict[str, Any], ...]:

@@ -10,8 +10,11 @@ from typing import Any
 
 import polars as pl
 
+from isync_dagster.migration.model import Outcome
 from isync_dagster.salesforce.meter import Meter, metering
 from isync_dagster.schema.model import Field
+from isync_dagster.store import files
+from isync_dagster.store.runs import Run
 
 PREVIEW_ROWS = 5
 PREVIEW_COLUMNS = 8
@@ -43,6 +46,22 @@ def _described(field: Field) -> str:
         return f"{field.label}: lookup to {shown}"
     size = f"({field.precision},{field.scale})" if field.precision else f"({field.length})" if field.length else ""
     return f"{field.label}: {field.type}{size}"
+
+
+def kept(run: Run, outcome: Outcome) -> Outcome:
+    """The outcome, with its calls and seconds added to what the run has used so far in that stage of the object."""
+    path = run.folder / "used" / f"{outcome.stage}-{outcome.object or 'all'}.json"
+    before = files.read_json(path) or {"calls": 0, "seconds": 0.0}
+    files.write_json(
+        path, {"calls": before["calls"] + outcome.calls, "seconds": round(before["seconds"] + outcome.seconds, 3)}
+    )
+    return outcome
+
+
+def calls_of(run: Run) -> int:
+    """API calls of all stages of a run to both orgs, resumed parts included; those of its checks come on top."""
+    used = (files.read_json(run.folder / "used" / name) for name in files.names(run.folder / "used"))
+    return sum(int(item["calls"]) for item in used if item is not None)
 
 
 def counts_by(frame: pl.LazyFrame, column: str) -> dict[str, int]:

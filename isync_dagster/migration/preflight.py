@@ -16,7 +16,7 @@ from isync_dagster.errors import PreflightError
 from isync_dagster.migration.drift import check_drift
 from isync_dagster.migration.extract import extracted
 from isync_dagster.migration.model import Outcome, SyncJob
-from isync_dagster.migration.outcomes import measured
+from isync_dagster.migration.outcomes import kept, measured
 from isync_dagster.migration.references import reference_map, standard_price_book
 from isync_dagster.migration.runs import current_run, guard_orgs
 from isync_dagster.migration.target import target_rows
@@ -75,6 +75,7 @@ def preflight(job: SyncJob) -> Outcome:
             notes=() if table else ("nothing found",),
         )
         files.write_json(_manifest(run), {**outcome.to_json(), "passed": not blocking})
+        kept(run, outcome)
         if blocking:
             raise PreflightError(_message(job, run, blocking), findings=len(blocking))
         return outcome

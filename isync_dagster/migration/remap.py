@@ -10,7 +10,7 @@ import polars as pl
 from isync_dagster.errors import ConfigError, MissingParentError
 from isync_dagster.migration.extract import extracted
 from isync_dagster.migration.model import Outcome, Progress, State, SyncJob
-from isync_dagster.migration.outcomes import Measure, columns_of, counts_by, measured, preview_of
+from isync_dagster.migration.outcomes import Measure, columns_of, counts_by, kept, measured, preview_of
 from isync_dagster.migration.preflight import require_preflight
 from isync_dagster.migration.references import default_target_id, reference_map, standard_price_book
 from isync_dagster.migration.runs import current_run
@@ -46,17 +46,23 @@ def remap(job: SyncJob, object: str) -> Outcome:
         hold_target(job, run)
         outcome = _remap(job, run, with_default_ids(job, run, plan), measure)
         files.write_json(_manifest(run, object), outcome.to_json())
-        return outcome
+        return kept(run, outcome)
 
 
 def remapped(run: Run, object: str) -> pl.LazyFrame:
     """The rows of an object as remap wrote them; `ConfigError` where it has not run."""
-    path = _rows(run, object)
-    if files.read_json(_manifest(run, object)) is None:
+    remap_outcome(run, object)
+    return files.scan(_rows(run, object))
+
+
+def remap_outcome(run: Run, object: str) -> Outcome:
+    """What remap recorded of an object; `ConfigError` where it has not run."""
+    recorded = files.read_json(_manifest(run, object))
+    if recorded is None:
         raise ConfigError(
             f"{object} has not been remapped in run {run.number} of phase {run.job.phase!r}. Materialize its remap asset first."
         )
-    return files.scan(path)
+    return Outcome.from_json(recorded)
 
 
 def _rows(run: Run, object: str) -> Any:
