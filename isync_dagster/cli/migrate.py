@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from isync_dagster.assets import keys
+from isync_dagster.assets import keys, resources
 from isync_dagster.assets.factory import load_plans
 from isync_dagster.assets.launch import phases_in_order, run_config, run_job, run_phase
 from isync_dagster.assets.settings import Settings
@@ -18,12 +18,14 @@ from isync_dagster.cli.console import Exit
 from isync_dagster.cli.home import dagster_instance
 from isync_dagster.cli.outcome import REJECTED, WORDS, closing_table, judge, read_run, say_what_is_wrong, so_far
 from isync_dagster.migration.model import Summary
+from isync_dagster.plan.model import Plan
 
 
 def migrate(console: Console, template: str, phases: Sequence[str], confirm_production: str) -> Exit:
     """Run the phases one after the other; stops after the first that does not end well."""
     settings = Settings.from_env()
     plan = load_plans(settings, [template])[template]
+    _require_credentials(settings, plan)
     wanted = phases_in_order(plan, phases)
     config = run_config({"confirm_production": confirm_production} if confirm_production else {}, log_level="CRITICAL")
     code = Exit.OK
@@ -58,6 +60,7 @@ def validate(console: Console, template: str, phases: Sequence[str]) -> Exit:
     """Run the checks alone, over all phases or the ones named, and print what each found."""
     settings = Settings.from_env()
     plan = load_plans(settings, [template])[template]
+    _require_credentials(settings, plan)
     wanted = [plan.phase(name).name for name in phases]
     config = run_config({}, log_level="CRITICAL")
     results: list[dg.AssetCheckEvaluation] = []
@@ -90,6 +93,12 @@ def validate(console: Console, template: str, phases: Sequence[str]) -> Exit:
     if any(result.check_name not in REJECTED for result in failed):
         return Exit.VERIFICATION
     return Exit.REJECTED if failed else Exit.OK
+
+
+def _require_credentials(settings: Settings, plan: Plan) -> None:
+    """Raise `OrgsError` at once where orgs.yaml or the environment lacks what a login needs; nothing is sent."""
+    for alias in (plan.source_alias, plan.target_alias):
+        resources.connect(settings.orgs, alias)
 
 
 def _is_error(result: dg.AssetCheckEvaluation) -> bool:
