@@ -68,7 +68,6 @@ SHOTS = (
     Shot("load", "/assets/demo/Account/load?view=overview", ("states/", "outcome"), height=1500),
     Shot("checks", "/assets/demo/Account/load?view=checks", ("conservation", "verified"), ("relationships",), 1100),
     Shot("partitions", "/assets/demo/Account/load?view=partitions", ("foundation", "sales")),
-    Shot("report", "/assets/demo/report?view=overview", ("promise kept", "outcome"), height=1300),
 )
 
 
@@ -140,9 +139,7 @@ def running(url: str, rows: int) -> Iterator[None]:
         return
     isync = [sys.executable, "-m", "isync_dagster.cli"]
     if not Path(".isync/demo").exists():
-        # Twice: a migration that is repeated shows identical rows, and plots need two points.
-        for _ in range(2):
-            subprocess.run([*isync, "demo", "--rows", str(rows)], check=True)
+        subprocess.run([*isync, "demo", "--rows", str(rows)], check=True)
     port = str(urllib.parse.urlsplit(url).port or 3000)
     ui = subprocess.Popen([*isync, "ui", "--demo", "--port", port], start_new_session=True)
     try:

@@ -13,7 +13,7 @@ import polars as pl
 from isync_dagster.errors import UnsettledError
 from isync_dagster.migration.model import IN_TARGET, Outcome, State, SyncJob
 from isync_dagster.migration.outcomes import Measure, counts_by, kept, measured, preview_of
-from isync_dagster.migration.remap import pairs_of, remap_outcome, remapped
+from isync_dagster.migration.remap import pairs_of, remapped
 from isync_dagster.migration.runs import current_run
 from isync_dagster.migration.sending import Chunk, Sender
 from isync_dagster.migration.target import known_before
@@ -333,12 +333,27 @@ def _why_stop(job: SyncJob, run: Run, plan: ObjectPlan) -> str | None:
 # ── what came of it ──────────────────────────────────────────────────────────────────────────────────────
 
 
+AUDIT_COLUMNS = {
+    "source_id": "the record's id in the source",
+    "target_id": "its counterpart in the target",
+    "state": "where it ended",
+    "code": "Salesforce's status code, where it was refused",
+    "message": "Salesforce's message, or why the row was blocked or dropped",
+    "fields": "the fields that the refusal names",
+    "attempt": "how often it was sent",
+    "sf_job_id": "the Bulk job it went with",
+    "chunk": "the chunk of the ledger",
+    "stage": "the stage that gave it this state",
+    "at": "when it was accounted, UTC",
+}
+"""What the audit log says of a record, which is what a load or relink materializes."""
+
+
 def load_outcome(run: Run, plan: ObjectPlan, stage: str, measure: Measure, stopped: str | None) -> Outcome:
     """States, errors and links of the object as the audit log has them now."""
     latest = run.audit(plan.object).latest()
     states = counts_by(latest, "state")
     links = link_counts(remapped(run, plan.object), plan.lookups).collect()
-    planned = remap_outcome(run, plan.object)
     outcome = Outcome(
         plan.object,
         stage,
@@ -354,8 +369,8 @@ def load_outcome(run: Run, plan: ObjectPlan, stage: str, measure: Measure, stopp
         seconds=measure.seconds,
         bytes=measure.meter.bytes_sent,
         preview=preview_of(latest.select("source_id", "target_id", "state", "code", "message")),
-        columns=planned.columns,
-        lineage=planned.lineage,
+        columns=tuple((name, str(kind), AUDIT_COLUMNS[name]) for name, kind in latest.collect_schema().items()),
+        lineage={"source_id": (plan.object, "Id")},
         errors=errors_of(latest),
         notes=(f"stopped: {stopped}; materialize again to go on",) if stopped else (),
     )
