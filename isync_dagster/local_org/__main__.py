@@ -8,6 +8,7 @@ import shutil
 import signal
 import sys
 import threading
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -53,7 +54,11 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--data", type=Path, action="append", default=[], help=DATA_HELP)
     one.add_argument("--mapping", type=Path, help="the mapping.yml of a dump; found where it is the only one beside it")
     one.add_argument("--name", help="of the organization; by default the folder's")
-    one.add_argument("--seed", type=int, default=0, help="decides org id, record ids and key prefixes")
+    one.add_argument(
+        "--seed",
+        type=int,
+        help="decides org id, record ids and key prefixes; by default the folder does, so that two differ",
+    )
     one.add_argument("--sandbox", action="store_true")
 
     more = verbs.add_parser("fill", help="load more data into an org")
@@ -81,12 +86,17 @@ def make(options: argparse.Namespace) -> None:
     folder: Path = options.folder
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"{folder} is not empty; name a new folder, or `isync local-org fill` the org in it.")
+    seed = zlib.crc32(str(folder.resolve()).encode()) if options.seed is None else options.seed
     schema = (
         schema_from(options.schema, namespace=options.namespace) if options.schema else standard(standard_objects())
     )
     try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise ConfigError(f"The folder {folder} cannot be made: {error.strerror}. Name another one.") from error
+    try:
         with LocalOrg.create(
-            folder, schema, name=options.name or folder.name, seed=options.seed, is_sandbox=options.sandbox
+            folder, schema, name=options.name or folder.name, seed=seed, is_sandbox=options.sandbox
         ) as org:
             print(f"made {folder}: org {org.org_id}, {len(schema)} objects")
             _fill(org, options.data, options.mapping)

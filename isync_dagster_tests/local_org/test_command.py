@@ -51,6 +51,15 @@ def test_an_org_is_made_and_filled(tmp_path: Path, describe: Path, capsys: pytes
         assert org.table("Organization")["Name"].to_list() == ["Mine"]
 
 
+def test_two_orgs_have_ids_of_their_own(tmp_path: Path, describe: Path) -> None:
+    found = set()
+    for name in ("one", "two"):
+        assert main(["make", str(tmp_path / name), "--schema", str(describe)]) == 0
+        with LocalOrg.open(tmp_path / name) as org:
+            found.add(org.org_id)
+    assert len(found) == 2
+
+
 def test_without_a_schema_it_has_the_standard_objects(tmp_path: Path) -> None:
     assert main(["make", str(tmp_path / "org")]) == 0
     with LocalOrg.open(tmp_path / "org") as org:
