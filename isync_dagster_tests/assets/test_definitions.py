@@ -20,15 +20,13 @@ ROOT = Path(__file__).parents[2]
 HEAVY = ("polars", "pyarrow", "simple_salesforce", "duckdb", "requests", "uvicorn", "isync_dagster.local_org", "upath")
 
 LOAD = f"""
-import json, sys, time
-started = time.process_time()
+import json, sys
 from isync_dagster.definitions import defs
 heavy = [name for name in {HEAVY!r} if name in sys.modules]
 print(json.dumps({{
     "heavy": heavy,
     "assets": len(defs.resolve_asset_graph().get_all_asset_keys()),
     "jobs": sorted(job.name for job in defs.resolve_all_job_defs() if not job.name.startswith("__")),
-    "seconds": time.process_time() - started,
 }}))
 """
 
@@ -58,7 +56,6 @@ def test_the_shipped_templates_load_offline_without_heavy_modules(tmp_path: Path
     assert found["heavy"] == []
     assert {"migrate_demo", "migrate_phases_demo", "validate_demo", "refresh_snapshots"} <= set(found["jobs"])
     assert found["assets"] > 40
-    assert found["seconds"] < 15, "processor time: import dagster, plan, graph"
     assert "BetaWarning" not in done.stderr
     assert "PreviewWarning" not in done.stderr
     assert list(tmp_path.iterdir()) == [], "loading writes nothing"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from dataclasses import replace
 
 import pytest
@@ -347,7 +346,7 @@ def test_unknown_names_of_a_plan_are_answered_with_the_nearest() -> None:
     assert plan.objects_in("all") == plan.objects
 
 
-def test_a_large_template_plans_in_well_under_a_second() -> None:
+def test_a_large_template_is_planned_whole() -> None:
     size = 150
     objects = [
         sobject(
@@ -360,9 +359,11 @@ def test_a_large_template_plans_in_well_under_a_second() -> None:
     ]
     mine = recipe(*(item.name for item in objects))
     here, there = org("here", SOURCE_ID, *objects), org("there", TARGET_ID, *objects)
-    started = time.process_time()
-    build_plan(mine, here, there)
-    assert time.process_time() - started < 2, "planning got slower by a multiple"
+    plan = build_plan(mine, here, there)
+    placed = {item.object: item.order for item in plan.objects}
+    assert len(placed) == size
+    assert all(len(item.fields) == 191 for item in plan.objects)
+    assert all(placed[parent] < placed[item.object] for item in plan.objects for parent in item.parents)
 
 
 def test_planning_loads_no_frames_and_no_dagster() -> None:
