@@ -239,4 +239,6 @@ def _verdict(
 
 
 def _no_run(job: SyncJob, object: str, name: str) -> Verdict:
-    return Verdict(name, object, job.phase, 0, True, f"Phase {job.phase!r} has not run yet.", "warn")
+    return Verdict(
+        name, object, job.phase, 0, False, f"Phase {job.phase!r} has not run yet: nothing was judged.", "warn"
+    )
