@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextvars
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from datetime import UTC, datetime
 from typing import Any
@@ -11,11 +11,12 @@ from typing import Any
 import polars as pl
 
 from isync_dagster.errors import UnsettledError
+from isync_dagster.migration.chunks import cut
 from isync_dagster.migration.model import IN_TARGET, Outcome, State, SyncJob
 from isync_dagster.migration.outcomes import Measure, counts_by, kept, measured, preview_of
 from isync_dagster.migration.remap import pairs_of, remapped
 from isync_dagster.migration.runs import current_run
-from isync_dagster.migration.sending import Chunk, Sender
+from isync_dagster.migration.sending import Sender
 from isync_dagster.migration.target import known_before
 from isync_dagster.migration.threshold import allowed_rejects
 from isync_dagster.migration.writing import hold_target
@@ -158,33 +159,6 @@ def _with_parents(job: SyncJob, run: Run, plan: ObjectPlan, rows: pl.LazyFrame, 
         ),
     )
     return filled.filter(~orphan)
-
-
-def cut(
-    job: SyncJob, payload: pl.LazyFrame, operation: str, wave: int, external_id: str | None, first: int
-) -> Iterator[tuple[Chunk, pl.LazyFrame]]:
-    """Chunks of a payload (`_row`, `_source_id`, `_target_id`, `_collections`, then wire strings), in row order.
-
-    Rows with a value that is literally `#N/A` go by collections, which can say it; so do a few updates, which
-    are repeatable there and cost one call instead of six.
-    """
-    cells = [pl.col(name) for name in payload.collect_schema().names() if not name.startswith("_")]
-    # As a line of CSV with every value quoted, so never less than is sent.
-    quotes = (cell.str.count_matches('"', literal=True).fill_null(0) for cell in cells)
-    size = pl.sum_horizontal(*(cell.str.len_bytes().fill_null(0) + 3 for cell in cells), *quotes).cast(pl.UInt64)
-    # A row belongs to the chunk in which it begins, so that none is larger than the limit and one row.
-    begins = pl.col("size").cum_sum().over("_collections") - pl.col("size")
-    sized = payload.select("_collections", size=size).with_columns(chunk=begins // job.options.chunk_bytes)
-    chunks = sized.group_by("_collections", "chunk").len().sort("_collections", "chunk").collect()
-    for literal in (False, True):
-        part = payload.filter(pl.col("_collections") == literal).drop("_collections")
-        counts = chunks.filter(pl.col("_collections") == literal)["len"].to_list()
-        small = operation != "insert" and sum(counts) <= job.options.collections_rows
-        way = "collections" if literal or small else "bulk"
-        start = 0
-        for count in counts:
-            yield Chunk(first, operation, way, wave, count, external_id), part.slice(start, count)
-            first, start = first + 1, start + count
 
 
 # ── sending ──────────────────────────────────────────────────────────────────────────────────────────────

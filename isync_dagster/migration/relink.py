@@ -8,9 +8,9 @@ from typing import Any
 import polars as pl
 
 from isync_dagster.errors import ConfigError
+from isync_dagster.migration.chunks import cut
 from isync_dagster.migration.load import (
     Keeper,
-    cut,
     is_through,
     load_outcome,
     send_wave,

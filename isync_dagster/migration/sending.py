@@ -11,7 +11,6 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,16 @@ from typing import Any
 import polars as pl
 
 from isync_dagster.errors import JobError, LedgerConflict, RequestError, TransientError, UnknownOutcome, UnsettledError
+from isync_dagster.migration.answers import (
+    AGAIN,
+    LOST,
+    OUTCOME_SCHEMA,
+    found_rows,
+    from_answers,
+    known_schema,
+    with_state,
+)
+from isync_dagster.migration.chunks import Chunk
 from isync_dagster.migration.model import Progress, State, SyncJob
 from isync_dagster.migration.settling import Settled, sent_fields, settle_ids, settle_inserts
 from isync_dagster.plan.model import ObjectPlan
@@ -31,44 +40,6 @@ from isync_dagster.store.ledger import Entry
 from isync_dagster.store.runs import Run
 
 CREATE_TRIES = 5
-OUTCOME_SCHEMA: dict[str, Any] = {
-    "_row": pl.UInt32,
-    "_source_id": pl.String,
-    "target_id": pl.String,
-    "state": pl.String,
-    "code": pl.String,
-    "message": pl.String,
-    "fields": pl.String,
-}
-"""One row a sent row and attempt; `state` is a record state, or `again` for a row of the next attempt."""
-
-AGAIN = "again"
-LOST = "Lost"
-"""State of an attempt of which no answer is left: its rows are settled against the target."""
-
-
-@dataclass(frozen=True)
-class Chunk:
-    """What is sent in one go: all rows by one operation and one way."""
-
-    number: int
-    operation: str
-    """insert | update | upsert"""
-    way: str
-    """bulk | collections"""
-    wave: int
-    rows: int
-    external_id: str | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain data for the `planned` entry."""
-        return {
-            "operation": self.operation,
-            "way": self.way,
-            "wave": self.wave,
-            "rows": self.rows,
-            "external_id": self.external_id,
-        }
 
 
 class Sender:
@@ -273,7 +244,7 @@ class Sender:
             return True
         if entry.payload["operation"] != "insert":
             # Updates and upserts are repeatable: what has no result is simply sent again.
-            self._paired(number, entry, rows, _with_state(known, open_rows, AGAIN))
+            self._paired(number, entry, rows, with_state(known, open_rows, AGAIN))
             return True
         files.write_parquet(self._known_path(number, entry.attempt), known)
         files.write_parquet(self._ids_path(number, entry.attempt), pl.DataFrame({"target_id": ids}))
@@ -293,7 +264,7 @@ class Sender:
         folder = self._settle_folder(number, entry.attempt)
         if ids.len():
             by_id = settle_ids(self.job, self.plan, open_rows, ids, columns=columns, folder=folder / "ids")
-            known = pl.concat([known, _found(by_id.found)])
+            known = pl.concat([known, found_rows(by_id.found)])
             open_rows = open_rows.join(by_id.found, on="_row", how="anti")
         if open_rows.height:
             claimed = pl.concat([taken, known["target_id"].drop_nulls()])
@@ -310,9 +281,9 @@ class Sender:
         self._paired(number, entry, rows, known)
 
     def _settled(self, known: pl.DataFrame, settled: Settled) -> pl.DataFrame:
-        known = pl.concat([known, _found(settled.found)])
-        known = _with_state(known, settled.absent, AGAIN)
-        return _with_state(known, settled.unknown, State.UNKNOWN)
+        known = pl.concat([known, found_rows(settled.found)])
+        known = with_state(known, settled.absent, AGAIN)
+        return with_state(known, settled.unknown, State.UNKNOWN)
 
     def _paired(self, number: int, entry: Entry, rows: pl.DataFrame, known: pl.DataFrame) -> None:
         exhausted = entry.payload["tries"] >= self.job.options.lock_attempts
@@ -371,10 +342,10 @@ class Sender:
         """(outcome of each row that pairs, target ids that were returned and pair with no row)."""
         none = pl.Series("target_id", [], dtype=pl.String)
         if entry.payload["state"] == LOST:
-            return pl.DataFrame(schema=_known_schema()), none
+            return pl.DataFrame(schema=known_schema()), none
         if entry.payload["way"] == "collections":
             answers = files.scan(self._answers_path(number, entry.attempt)).collect()
-            return _known(answers, entry.payload["operation"]), none
+            return from_answers(answers, entry.payload["operation"]), none
         columns = _cells(rows.columns)
         with tempfile.TemporaryDirectory(prefix="isync-") as scratch:
             parts = []
@@ -386,15 +357,15 @@ class Sender:
                     if error.details.get("status") != 404:
                         raise
                     # Results live 7 days; without them every row is settled against the target.
-                    return pl.DataFrame(schema=_known_schema()), none
+                    return pl.DataFrame(schema=known_schema()), none
                 if count:
                     parts.append(pl.scan_csv(path, infer_schema=False, null_values=""))
             if not parts:
-                return pl.DataFrame(schema=_known_schema()), none
+                return pl.DataFrame(schema=known_schema()), none
             results = pl.concat(parts, how="diagonal")
             paired = pair(rows.lazy().select("_row", *columns), results, entry.payload["operation"])
             pairs, unpaired = pl.collect_all([paired.rows, paired.unpaired])
-            known = pairs.select([pl.col(name).cast(kind) for name, kind in _known_schema().items()])
+            known = pairs.select([pl.col(name).cast(kind) for name, kind in known_schema().items()])
         return known, unpaired.get_column("sf__Id").drop_nulls().alias("target_id") if unpaired.height else none
 
     def _job_state(self, entry: Entry) -> str:
@@ -461,38 +432,3 @@ def _cells(names: Sequence[str]) -> list[str]:
 def _is_config(message: str | None) -> bool:
     """A job-level refusal that every repeat would meet again."""
     return bool(message) and any(sign in str(message) for sign in ("InvalidBatch", "ClientInputError", "InvalidEntity"))
-
-
-def _known_schema() -> dict[str, Any]:
-    return {name: kind for name, kind in OUTCOME_SCHEMA.items() if name != "_source_id"}
-
-
-def _known(answers: pl.DataFrame, operation: str) -> pl.DataFrame:
-    """Answers of a collections call (target_id, created, code, message, fields) as outcomes with a record state."""
-    done = State.UPDATED if operation == "update" else State.INSERTED
-    return answers.with_columns(
-        state=pl.when(pl.col("code").is_null()).then(pl.lit(str(done))).otherwise(pl.lit(str(State.FAILED)))
-    ).select([pl.col(name).cast(kind) for name, kind in _known_schema().items()])
-
-
-def _found(found: pl.DataFrame) -> pl.DataFrame:
-    return found.select(
-        pl.col("_row").cast(pl.UInt32),
-        "target_id",
-        state=pl.lit(str(State.INSERTED)),
-        code=pl.lit(None, dtype=pl.String),
-        message=pl.lit("settled against the target"),
-        fields=pl.lit(None, dtype=pl.String),
-    )
-
-
-def _with_state(known: pl.DataFrame, rows: pl.DataFrame, state: str) -> pl.DataFrame:
-    more = rows.select(
-        pl.col("_row").cast(pl.UInt32),
-        *[pl.lit(None, dtype=pl.String).alias(name) for name in ("target_id",)],
-        state=pl.lit(str(state)),
-        code=pl.lit(None, dtype=pl.String),
-        message=pl.lit(None, dtype=pl.String),
-        fields=pl.lit(None, dtype=pl.String),
-    )
-    return pl.concat([known, more])
