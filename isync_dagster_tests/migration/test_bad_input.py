@@ -197,7 +197,10 @@ def test_verbs_out_of_turn_say_what_comes_first(world: World) -> None:
     for whole in (preflight, finish):
         with pytest.raises(ConfigError, match="has no open run"):
             whole(job)
-    assert check_target(job, "Account")[0].passed
+    unjudged = check_target(job, "Account")[0]
+    assert not unjudged.passed
+    assert (unjudged.severity, unjudged.run) == ("warn", 0)
+    assert "has not run yet: nothing was judged" in unjudged.text
     extract(job, "Account")
     with pytest.raises(ConfigError, match="not been remapped"):
         load(job, "Account")
