@@ -4,12 +4,13 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo ui test check format screenshots clean help
+.PHONY: demo ui test check format bench screenshots clean help
 
 help:
 	@echo "make demo         two local orgs, the demo migration, its checks and a report"
 	@echo "make ui           the Dagster UI on the demo's instance and orgs"
 	@echo "make test         the tests        make check   lint and types"
+	@echo "make bench        the tool against the floor: ARGS=\"--rows 100000 1000000\""
 	@echo "make screenshots  pictures of the UI into docs/images (needs chromium)"
 	@echo "make clean        forget the demo's orgs, store and Dagster history"
 
@@ -23,13 +24,16 @@ test: $(STAMP)
 	@$(BIN)/pytest -q -n 2 --dist worksteal $(ARGS)
 
 check: $(STAMP)
-	$(BIN)/ruff check isync_dagster isync_dagster_tests scripts
-	$(BIN)/ruff format --check isync_dagster isync_dagster_tests scripts
+	$(BIN)/ruff check isync_dagster isync_dagster_tests benchmarks scripts
+	$(BIN)/ruff format --check isync_dagster isync_dagster_tests benchmarks scripts
 	$(BIN)/mypy
 
 format: $(STAMP)
-	$(BIN)/ruff check --fix isync_dagster isync_dagster_tests scripts
-	$(BIN)/ruff format isync_dagster isync_dagster_tests scripts
+	$(BIN)/ruff check --fix isync_dagster isync_dagster_tests benchmarks scripts
+	$(BIN)/ruff format isync_dagster isync_dagster_tests benchmarks scripts
+
+bench: $(STAMP)
+	$(BIN)/python -m benchmarks.migration $(ARGS)
 
 screenshots: $(STAMP)
 	$(BIN)/python scripts/screenshots.py $(ARGS)

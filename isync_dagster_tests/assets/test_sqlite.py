@@ -1,0 +1,128 @@
+"""The kept-open SQLite storage: Dagster's own files, whoever reads or writes them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
+
+from isync_dagster.assets import sqlite
+from isync_dagster.assets.sqlite import EventLog, RunStorage
+
+
+@dg.asset
+def numbers() -> dg.MaterializeResult:
+    return dg.MaterializeResult(metadata={"rows": 3})
+
+
+@dg.asset_check(asset=numbers)
+def some() -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(passed=True)
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    shipped = files("isync_dagster.assets").joinpath("dagster.yaml").read_text()
+    (tmp_path / "dagster.yaml").write_text(shipped)
+    return tmp_path
+
+
+@pytest.fixture
+def instance(home: Path) -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.get() as found:
+        yield found
+
+
+def _materialize(instance: dg.DagsterInstance) -> dg.ExecuteInProcessResult:
+    return dg.materialize([numbers, some], instance=instance)
+
+
+def test_the_shipped_settings_use_it(instance: dg.DagsterInstance) -> None:
+    assert isinstance(instance.event_log_storage, EventLog)
+    assert isinstance(instance.run_storage, RunStorage)
+    assert instance.event_log_storage.supports_global_concurrency_limits
+
+
+def test_dagsters_own_storage_reads_what_it_wrote_and_goes_on(home: Path, instance: dg.DagsterInstance) -> None:
+    run_id = _materialize(instance).run_id
+    (home / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+    with dg.DagsterInstance.get() as plain:
+        assert type(plain.event_log_storage) is SqliteEventLogStorage
+        types = [record.dagster_event_type for record in plain.all_logs(run_id)]
+        assert dg.DagsterEventType.ASSET_MATERIALIZATION in types
+        assert plain.get_run_by_id(run_id).status is dg.DagsterRunStatus.SUCCESS
+        second = _materialize(plain).run_id
+    # What the other one wrote meanwhile is seen through the connection that stayed open.
+    assert {run.run_id for run in instance.get_runs()} == {run_id, second}
+    found = instance.fetch_materializations(numbers.key, limit=5).records
+    assert [record.run_id for record in found] == [second, run_id]
+
+
+def test_whoever_watches_a_run_hears_of_each_event(instance: dg.DagsterInstance) -> None:
+    run = _empty_run(instance)
+    seen: list[str] = []
+    heard = threading.Event()
+
+    def callback(entry: dg.EventLogEntry, _: str) -> None:
+        seen.append(entry.message)
+        heard.set()
+
+    instance.report_engine_event("before", run)
+    instance.watch_event_logs(run.run_id, None, callback)
+    try:
+        instance.report_engine_event("after", run)
+        assert heard.wait(30)
+    finally:
+        instance.end_watch_event_logs(run.run_id, callback)
+    assert "before" in " ".join(seen)
+
+
+def test_threads_write_at_once(instance: dg.DagsterInstance) -> None:
+    runs = [_empty_run(instance) for _ in range(4)]
+    threads = [threading.Thread(target=_report, args=(instance, run, 25)) for run in runs for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [len(instance.all_logs(run.run_id)) for run in runs] == [51] * 4  # one of each is of the run itself
+
+
+def _report(instance: dg.DagsterInstance, run: dg.DagsterRun, times: int) -> None:
+    for number in range(times):
+        instance.report_engine_event(f"event {number}", run)
+
+
+def _empty_run(instance: dg.DagsterInstance) -> dg.DagsterRun:
+    definitions = dg.Definitions(assets=[numbers], jobs=[dg.define_asset_job("all", [numbers])])
+    return instance.create_run_for_job(definitions.resolve_job_def("all"))
+
+
+def test_the_oldest_files_are_closed_and_opened_again(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "OPEN_SHARDS", 2)
+    runs = [_empty_run(instance) for _ in range(5)]
+    for run in (*runs, *runs):
+        instance.report_engine_event("hello", run)
+    log = instance.event_log_storage
+    assert isinstance(log, EventLog)
+    assert len(log._open) <= 3
+    assert [len(instance.all_logs(run.run_id)) for run in runs] == [3] * 5
+
+
+def test_a_deleted_run_and_a_wiped_history_leave_nothing_behind(home: Path, instance: dg.DagsterInstance) -> None:
+    run = _empty_run(instance)
+    instance.report_engine_event("hello", run)
+    instance.delete_run(run.run_id)
+    assert instance.all_logs(run.run_id) == []
+    second = _materialize(instance).run_id
+    instance.wipe()
+    assert instance.get_runs() == []
+    assert not (home / "history" / "runs" / f"{second}.db").exists()
+    assert _materialize(instance).success
