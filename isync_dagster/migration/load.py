@@ -12,6 +12,7 @@ import polars as pl
 
 from isync_dagster.errors import UnsettledError
 from isync_dagster.migration.chunks import cut
+from isync_dagster.migration.mapped import FOLLOWED
 from isync_dagster.migration.model import IN_TARGET, Outcome, State, SyncJob
 from isync_dagster.migration.outcomes import Measure, counts_by, kept, measured, preview_of
 from isync_dagster.migration.remap import pairs_of, remapped
@@ -88,12 +89,13 @@ def _account_unsent(job: SyncJob, run: Run, plan: ObjectPlan, rows: pl.LazyFrame
             at=pl.lit(datetime.now(UTC)),
         ),
     )
+    how = pl.when(pl.col("_left") == FOLLOWED).then(pl.lit(FOLLOWED)).otherwise(pl.col("_matched_by").cast(pl.String))
     matched = rows.filter(pl.col("_target_id").is_not_null() & (decided != "dropped"))
     id_map = job.store.idmap(job.plan.source_org_id, job.plan.target_org_id)
     id_map.append(
         plan.object,
         plan.target_object,
-        matched.select(source_id="_source_id", target_id="_target_id", how=pl.col("_matched_by").cast(pl.String)),
+        matched.select(source_id="_source_id", target_id="_target_id", how=how),
         template=job.plan.template,
         phase=job.phase,
         run=run.number,
