@@ -17,6 +17,7 @@ from __future__ import annotations
 import threading
 from collections import defaultdict
 from collections.abc import Iterable
+from typing import Any
 
 import polars as pl
 from upath import UPath
@@ -61,19 +62,19 @@ def prove_lookups(job: SyncJob, run: Run, lookups: Iterable[Lookup]) -> None:
         prove(job, run, name)
 
 
-def prove(job: SyncJob, run: Run, object: str) -> dict[str, int]:
+def prove(job: SyncJob, run: Run, object: str, step: str = "") -> dict[str, int]:
     """Look for every counterpart of `object` that the id map knew before this run; counts by what was found.
 
-    Done once a run: a repeat gives what was counted. Raises `DataError` where something is gone and the template
-    says `mapped_gone: fail`.
+    Done once a run, and once more for each later `step` of it, which takes in what the run itself brought; a repeat
+    gives what was counted. Raises `DataError` where something is gone and the template says `mapped_gone: fail`.
     """
-    folder = _folder(run, object)
+    folder = _folder(run, object, step)
     with _guard:
         lock = _locks[str(folder)]
     with lock:
         counted = files.read_json(folder / "manifest.json")
         if counted is None:
-            counted = _prove(job, run, object, folder)
+            counted = _prove(job, run, object, folder, step)
             files.write_json(folder / "manifest.json", counted)
     return counted
 
@@ -127,32 +128,35 @@ def gone_parents(job: SyncJob, objects: Iterable[str]) -> pl.LazyFrame | None:
 # ── how ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _folder(run: Run, object: str) -> UPath:
-    return run.folder / "mapped" / object
+def _folder(run: Run, object: str, step: str = "") -> UPath:
+    return run.folder / "mapped" / (f"{step}-{object}" if step else object)
 
 
 def _plan_of(job: SyncJob, object: str) -> ObjectPlan | None:
     return next((plan for plan in job.plan.objects if plan.object == object), None)
 
 
-def _prove(job: SyncJob, run: Run, object: str, folder: UPath) -> dict[str, int]:
+def _prove(job: SyncJob, run: Run, object: str, folder: UPath, step: str) -> dict[str, int]:
     id_map = job.store.idmap(job.plan.source_org_id, job.plan.target_org_id)
-    own = (pl.col("template") == job.plan.template) & (pl.col("phase") == job.phase) & (pl.col("run") == run.number)
+    own = (pl.col("template") == run.job.template) & (pl.col("phase") == run.job.phase) & (pl.col("run") == run.number)
     # What this run itself brought was written after the target was read.
-    known = id_map.read(object).filter(~own).select("source_id", "target_id", "target_object")
+    known = id_map.read(object)
+    if not step:
+        known = known.filter(~own)
+    known = known.select("source_id", "target_id", "target_object")
     targets = known.select(pl.col("target_object").unique().sort()).collect()["target_object"].to_list()
-    found = [_gone(job, run, object, target, known, folder / target) for target in targets]
+    found = [_gone(job, run, object, target, known, folder / target, step) for target in targets]
     findings = pl.concat(found) if found else pl.DataFrame(schema=FINDINGS)
     policy = _policy(job, object)
     gone = findings.filter(pl.col("found") != "out of sight")
     if gone.height and policy is MappedGone.FAIL:
         # Read anew next time: by then the records may be back.
         files.remove_tree(folder)
-        if job.in_phase(object):
+        if not step and job.in_phase(object):
             files.remove_tree(run.folder / "target" / object)
         raise _refusal(job, object, gone)
     files.write_parquet(folder / "gone.parquet", findings)
-    return _bury(job, run, object, findings, policy)
+    return _bury(job, run, object, findings, policy, step)
 
 
 def _policy(job: SyncJob, object: str) -> MappedGone:
@@ -160,10 +164,12 @@ def _policy(job: SyncJob, object: str) -> MappedGone:
     return plan.mapped_gone if plan is not None else job.plan.settings.mapped_gone
 
 
-def _gone(job: SyncJob, run: Run, object: str, target: str, known: pl.LazyFrame, folder: UPath) -> pl.DataFrame:
+def _gone(
+    job: SyncJob, run: Run, object: str, target: str, known: pl.LazyFrame, folder: UPath, step: str
+) -> pl.DataFrame:
     """The records mapped to `target` that a query of it does not show (`FINDINGS`); bounded by what was removed."""
     plan = _plan_of(job, object)
-    if plan is not None and plan.target_object == target and job.in_phase(object):
+    if not step and plan is not None and plan.target_object == target and job.in_phase(object):
         there = target_rows(job, run, plan).select("Id")
     else:
         reading.read(job, job.target, object=target, fields=(ID,), folder=folder / "there", stage="match")
@@ -231,22 +237,23 @@ def _states(job: SyncJob, target: str, ids: pl.Series, folder: UPath) -> pl.Data
     ).collect()
 
 
-def _bury(job: SyncJob, run: Run, object: str, findings: pl.DataFrame, policy: MappedGone) -> dict[str, int]:
+def _bury(job: SyncJob, run: Run, object: str, findings: pl.DataFrame, policy: MappedGone, step: str) -> dict[str, int]:
     """Tombstones of what is gone, and new entries for what a merge left; counts by what was found."""
     id_map = job.store.idmap(job.plan.source_org_id, job.plan.target_org_id)
-    where = {"template": job.plan.template, "phase": job.phase, "run": run.number}
+    where: dict[str, Any] = {"template": run.job.template, "phase": run.job.phase, "run": run.number}
+    name = f"{step}-" if step else ""
     counts = {}
     for found in ("deleted", "merged"):
         rows = findings.filter(pl.col("found") == found)
         counts[found] = rows.height
         if rows.height:
-            id_map.tombstone(object, rows, found, part=f"{found}-{object}", **where)
+            id_map.tombstone(object, rows, found, part=f"{name}{found}", **where)
     followed = findings.filter((pl.col("found") == "merged") & pl.col("survivor").is_not_null())
     counts["followed"] = followed.height if policy is MappedGone.FOLLOW_MERGE else 0
     if counts["followed"]:
         for (target,), rows in followed.group_by("target_object"):
             pairs = rows.select("source_id", target_id="survivor", how=pl.lit(FOLLOWED))
-            id_map.append(object, str(target), pairs, part=f"followed-{target}", **where)
+            id_map.append(object, str(target), pairs, part=f"{name}followed-{target}", **where)
     counts["out of sight"] = findings.filter(pl.col("found") == "out of sight").height
     return counts
 

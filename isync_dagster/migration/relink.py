@@ -14,6 +14,7 @@ from isync_dagster.migration.load import (
     is_through,
     load_outcome,
     send_wave,
+    sent,
     stop_over_unknown,
     waves_planned,
 )
@@ -163,6 +164,7 @@ class RelinkKeeper(Keeper):
                 sf_job_id=pl.lit(entry.payload.get("job_id"), dtype=pl.String),
                 chunk=pl.lit(entry.chunk),
                 stage=pl.lit(self.stage),
+                **sent(entry),
                 at=pl.lit(datetime.now(UTC)),
             ),
         )
