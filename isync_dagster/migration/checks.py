@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 
 from isync_dagster.errors import ConfigError
+from isync_dagster.migration.cleanup import Kind, require_kept
 from isync_dagster.migration.extract import extracted
 from isync_dagster.migration.links import link_states, link_totals
 from isync_dagster.migration.load import errors_of
@@ -119,6 +120,7 @@ def _judged(job: SyncJob, object: str) -> tuple[Run | None, ObjectPlan]:
     plan = job.object(object)
     run = latest_run(job)
     if run is not None and not run.audit(object).parts():
+        require_kept(run, (Kind.AUDIT_LOG, Kind.ROWS), f"To check {object}")
         raise ConfigError(f"{object} is not loaded in run {run.number} of phase {job.phase!r} yet: nothing to check.")
     return run, plan
 

@@ -128,8 +128,13 @@ def gone_parents(job: SyncJob, objects: Iterable[str]) -> pl.LazyFrame | None:
 # ── how ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+def proof_folder(run: Run, step: str = "") -> UPath:
+    """Where a run, or a later step of it, keeps what it has proven."""
+    return run.folder / ("mapped" if not step else f"mapped-{step}")
+
+
 def _folder(run: Run, object: str, step: str = "") -> UPath:
-    return run.folder / "mapped" / (f"{step}-{object}" if step else object)
+    return proof_folder(run, step) / object
 
 
 def _plan_of(job: SyncJob, object: str) -> ObjectPlan | None:

@@ -56,6 +56,11 @@ def remapped(run: Run, object: str) -> pl.LazyFrame:
     return files.scan(_rows(run, object))
 
 
+def has_rows(run: Run, object: str) -> bool:
+    """True where the run still has the object's rows as remap wrote them."""
+    return files.exists(_rows(run, object))
+
+
 def remap_outcome(run: Run, object: str) -> Outcome:
     """What remap recorded of an object; `ConfigError` where it has not run."""
     recorded = files.read_json(_manifest(run, object))

@@ -70,13 +70,13 @@ class AuditLog:
         """All rows (`COLUMNS`)."""
         return files.scan(self.folder / "*.parquet", COLUMNS)
 
-    def latest(self, of: pl.LazyFrame | None = None) -> pl.LazyFrame:
+    def latest(self, of: pl.LazyFrame | None = None, where: pl.Expr | None = None) -> pl.LazyFrame:
         """The row that counts of each record (`COLUMNS`): of the last stage, and in it of the last attempt.
 
-        With `of` (`source_id`) only of those records; others are not looked at.
+        With `of` (`source_id`), or `where` on source_id or target_id, only of those records; others are not looked at.
         """
         others = [name for name in COLUMNS if name != "source_id"]
-        rows = self.read()
+        rows = self.read() if where is None else self.read().filter(where)
         if of is not None:
             rows = rows.join(of.select("source_id"), on="source_id", how="semi")
         return (

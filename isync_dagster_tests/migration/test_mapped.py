@@ -82,10 +82,8 @@ def test_a_deleted_record_is_inserted_anew_and_linked(migrated: World) -> None:
     assert migrated.values("target", "Contact", "AccountId")["c1"] == "a1"
 
 
-@pytest.mark.parametrize(("policy", "accounts"), [("follow_merge", 3), ("reinsert", 4)])
-def test_a_merged_record_is_the_one_that_survived_where_the_template_follows(
-    migrated: World, policy: str, accounts: int
-) -> None:
+@pytest.mark.parametrize("policy", ["follow_merge", "reinsert"])
+def test_a_merged_record_is_the_one_that_survived_where_the_template_follows(migrated: World, policy: str) -> None:
     # a1 went into a2, and a2 into a3: what counts is the end of the chain.
     migrated.execute("target", """UPDATE "Account" SET "Zip__c" = 'theirs' WHERE "Key__c" = 'a3'""")
     winner = migrated.ids("target", "Account")["a3"]
