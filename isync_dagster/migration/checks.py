@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from isync_dagster.errors import ConfigError
-from isync_dagster.migration.cleanup import Kind, require_kept
+from isync_dagster.migration.cleanup import missing_of
 from isync_dagster.migration.extract import extracted
 from isync_dagster.migration.links import link_states, link_totals
 from isync_dagster.migration.load import errors_of
@@ -16,6 +16,7 @@ from isync_dagster.migration.mapped import FOLLOWED, left_alone, out_of_sight
 from isync_dagster.migration.model import IN_TARGET, LinkState, State, SyncJob, Verdict
 from isync_dagster.migration.outcomes import counts_by
 from isync_dagster.migration.relink import is_planned
+from isync_dagster.migration.remap import has_rows
 from isync_dagster.migration.runs import latest_run
 from isync_dagster.migration.target import reread
 from isync_dagster.migration.threshold import allowed_rejects
@@ -119,8 +120,9 @@ def check_relinked(job: SyncJob, object: str) -> Verdict:
 def _judged(job: SyncJob, object: str) -> tuple[Run | None, ObjectPlan]:
     plan = job.object(object)
     run = latest_run(job)
-    if run is not None and not run.audit(object).parts():
-        require_kept(run, (Kind.AUDIT_LOG, Kind.ROWS), f"To check {object}")
+    if run is not None and not (run.audit(object).parts() and has_rows(run, object)):
+        if missing := missing_of(run):
+            raise ConfigError(f"{object} cannot be checked any more: {'; '.join(missing)}.")
         raise ConfigError(f"{object} is not loaded in run {run.number} of phase {job.phase!r} yet: nothing to check.")
     return run, plan
 
