@@ -32,7 +32,18 @@ class Kind(StrEnum):
 
 
 FOLDERS: Mapping[Kind, tuple[str, ...]] = {
-    Kind.ROWS: ("extract", "references", "target", "remap", "relink", "verify", "ledger", "heal"),
+    Kind.ROWS: (
+        "extract",
+        "references",
+        "target",
+        "preflight",
+        "mapped",
+        "remap",
+        "relink",
+        "verify",
+        "ledger",
+        "heal",
+    ),
     Kind.AUDIT_LOG: ("audit",),
     Kind.BEFORE_IMAGES: ("before",),
     Kind.REPORTS: ("report", "verdicts"),

@@ -55,10 +55,7 @@ def test_what_another_tool_brought_is_taken_and_used(other_tool: World, tmp_path
     assert set(table.filter(pl.col("object") == "Account").select("source_id", "target_id").rows()) == set(mine.rows())
     typed = pl.read_parquet(tmp_path / "out" / "all.parquet")
     assert set(typed["source_id"]) == set(table["source_id"])
-    assert (
-        list((tmp_path / "out").iterdir()) == [tmp_path / "out" / "all.csv", tmp_path / "out" / "all.parquet"]
-        or len(list((tmp_path / "out").iterdir())) == 2
-    )
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"all.csv", "all.parquet"}
     # What comes out goes in again: it changes nothing.
     assert import_idmap(job, "Account", tmp_path / "accounts.csv") == (0, 3)
 
@@ -80,7 +77,6 @@ def test_everything_that_is_wrong_is_told_and_nothing_is_written(other_tool: Wor
     text = refused((a, x), ("short", y), (None, z), (contact, y), (c[:15] + "ZZZ", z))
     assert "3 rows have no source_id of 15 or 18 characters with the right ending: short, (empty)" in text
     assert f"1 rows have a source_id that is no Account of 'source', which begin with 001: {contact}" in text
-    assert f"2 target records have several sources in the file: {y}" not in text
     assert f"1 source records have several targets in the file: {a}" in refused((a, x), (a, y))
     assert f"1 target records have several sources in the file: {x}" in refused((a, x), (b, x))
     absent = x[:12] + "zzz"
