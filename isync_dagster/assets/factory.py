@@ -10,6 +10,7 @@ import dagster as dg
 from isync_dagster.assets.checks import template_checks
 from isync_dagster.assets.executor import executor
 from isync_dagster.assets.jobs import shared_jobs, template_jobs
+from isync_dagster.assets.operations import cleanup_job, cleanup_schedule
 from isync_dagster.assets.resources import RunOptionsResource, Workbench
 from isync_dagster.assets.settings import Settings
 from isync_dagster.assets.snapshots import snapshot_assets
@@ -23,10 +24,12 @@ if TYPE_CHECKING:
 def definitions(plans: Mapping[str, Plan], settings: Settings) -> dg.Definitions:
     """Everything that Dagster loads, from plans alone: no network, no store."""
     aliases = sorted({alias for plan in plans.values() for alias in (plan.source_alias, plan.target_alias)})
+    cleanup = cleanup_job()
     return dg.Definitions(
         assets=[*(asset for plan in plans.values() for asset in template_assets(plan)), *snapshot_assets(aliases)],
         asset_checks=[check for plan in plans.values() for check in template_checks(plan)],
-        jobs=[*(job for plan in plans.values() for job in template_jobs(plan)), *shared_jobs(aliases)],
+        jobs=[*(job for plan in plans.values() for job in template_jobs(plan)), *shared_jobs(aliases), cleanup],
+        schedules=[cleanup_schedule(cleanup)],
         resources={"run_options": RunOptionsResource(), "workbench": Workbench(settings, plans)},
         executor=executor(settings.executor, settings.max_concurrent),
     )

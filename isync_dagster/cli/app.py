@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from isync_dagster.cli import operate
 from isync_dagster.cli.console import EXIT_CODES, Exit, errors_end_the_command, exit_code_of, make_console, stop
 from isync_dagster.errors import IsyncError
 
@@ -160,13 +161,19 @@ def errors(
     template: Template,
     phase: Phases = None,
     top: Annotated[int, typer.Option(help="At most so many groups an object.")] = 20,
+    run: Annotated[int | None, typer.Option(help="Number of a run; without it, the newest of each phase.")] = None,
+    object: Annotated[list[str] | None, typer.Option("--object", "-o", help="Only this object.")] = None,
+    code: Annotated[str, typer.Option(help="Only rows with this status code of Salesforce.")] = "",
+    export: Annotated[
+        Path | None, typer.Option(help="Write all rows to errors_<Object>_<time>.csv in this folder.", metavar="FOLDER")
+    ] = None,
 ) -> None:
     """The refused rows of the newest run, grouped, with what to do about each group."""
     from isync_dagster.cli import runs as commands
 
     console = make_console()
     with errors_end_the_command(console):
-        commands.errors(console, template, phase or [], top)
+        commands.errors(console, template, phase or [], top, run, object or [], code, export)
 
 
 @app.command(epilog=EXIT_CODES)
@@ -210,6 +217,9 @@ def local_org(context: typer.Context) -> None:
     from isync_dagster.local_org.__main__ import main as serve
 
     raise typer.Exit(serve(context.args))
+
+
+operate.register(app)
 
 
 def main() -> None:

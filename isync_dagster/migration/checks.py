@@ -8,12 +8,15 @@ from typing import Any
 import polars as pl
 
 from isync_dagster.errors import ConfigError
+from isync_dagster.migration.cleanup import missing_of
 from isync_dagster.migration.extract import extracted
 from isync_dagster.migration.links import link_states, link_totals
 from isync_dagster.migration.load import errors_of
+from isync_dagster.migration.mapped import FOLLOWED, left_alone, out_of_sight
 from isync_dagster.migration.model import IN_TARGET, LinkState, State, SyncJob, Verdict
 from isync_dagster.migration.outcomes import counts_by
 from isync_dagster.migration.relink import is_planned
+from isync_dagster.migration.remap import has_rows
 from isync_dagster.migration.runs import latest_run
 from isync_dagster.migration.target import reread
 from isync_dagster.migration.threshold import allowed_rejects
@@ -117,7 +120,9 @@ def check_relinked(job: SyncJob, object: str) -> Verdict:
 def _judged(job: SyncJob, object: str) -> tuple[Run | None, ObjectPlan]:
     plan = job.object(object)
     run = latest_run(job)
-    if run is not None and not run.audit(object).parts():
+    if run is not None and not (run.audit(object).parts() and has_rows(run, object)):
+        if missing := missing_of(run):
+            raise ConfigError(f"{object} cannot be checked any more: {'; '.join(missing)}.")
         raise ConfigError(f"{object} is not loaded in run {run.number} of phase {job.phase!r} yet: nothing to check.")
     return run, plan
 
@@ -127,17 +132,21 @@ def _record_count(job: SyncJob, run: Run, plan: ObjectPlan, there: pl.LazyFrame)
     claimed = latest.filter(pl.col("state").is_in(IN_TARGET) | pl.col("target_id").is_not_null())
     claimed = claimed.select("source_id", "target_id", "state")
     scope = extracted(run, plan).select(pl.len()).collect().item()
-    lost = claimed.join(there, left_on="target_id", right_on="Id", how="anti")
+    seen = claimed.join(out_of_sight(run, plan.object), on="source_id", how="anti")
+    lost = seen.join(there, left_on="target_id", right_on="Id", how="anti")
     missing = lost.select(pl.len()).collect().item()
     mapped = claimed.select(pl.len()).collect().item()
-    distinct = claimed.select(pl.col("target_id").n_unique()).collect().item()
+    # Records that were merged in the target share the one that survived.
+    merged = left_alone(job, run, plan.object).filter(pl.col("_left") == FOLLOWED)
+    alone = claimed.join(merged, on="source_id", how="anti")
+    shared = alone.select(pl.len() - pl.col("target_id").n_unique()).collect().item()
     in_target = there.select(pl.len()).collect().item()
-    passed = not missing and distinct == mapped
+    passed = not missing and not shared
     text = f"{mapped - missing:,} of {scope:,} source rows in scope are found in the target; {in_target:,} records are there in all."
     if missing:
         text += f" {missing:,} that this run mapped are gone."
-    if distinct != mapped:
-        text += f" {mapped - distinct:,} source rows share a target record."
+    if shared:
+        text += f" {shared:,} source rows share a target record."
     return _verdict(
         job,
         run,

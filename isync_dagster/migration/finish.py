@@ -9,6 +9,7 @@ import polars as pl
 
 from isync_dagster.errors import ConfigError
 from isync_dagster.migration.extract import extracted
+from isync_dagster.migration.healing import heal_after, notes_of
 from isync_dagster.migration.links import link_totals
 from isync_dagster.migration.load import errors_of
 from isync_dagster.migration.model import ObjectSummary, State, Summary, SyncJob, Verdict
@@ -26,8 +27,14 @@ def finish(job: SyncJob) -> Summary:
     """Close the run, give the lease back, write the report; the run stays open while an object is not through."""
     run = current_run(job)
     _refuse_unfinished(job, run)
+    healed = heal_after(job, run)
     summary = summarize(job, run)
-    summary = replace(summary, state="closed", closed_at=datetime.now(UTC).isoformat(timespec="seconds"))
+    summary = replace(
+        summary,
+        warnings=(*summary.warnings, *notes_of(healed)),
+        state="closed",
+        closed_at=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
     summary = replace(summary, report_path=str(write_report(summary, run.report_folder)))
     run.close(summary_to_json(summary), by=job.opened_by)
     release_target(job, run)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
+from isync_dagster.migration.healed import healed_links
 from isync_dagster.migration.model import LinkState, State
 from isync_dagster.migration.relink import linked_rows
 from isync_dagster.migration.remap import remapped
@@ -13,16 +14,21 @@ from isync_dagster.store.runs import Run
 COUNTS = {"field": pl.String, "state": pl.String, "rows": pl.UInt32}
 
 
-def link_states(run: Run, plan: ObjectPlan) -> pl.LazyFrame:
+def link_states(run: Run, plan: ObjectPlan, source_id: str | None = None) -> pl.LazyFrame:
     """One row a record: `_source_id`, `_state` (record state), and per lookup F: F (target id or null, what the
     target should hold), `_from.F`, `_link.F` (String) as it is now.
 
     A lookup of a record that did not reach the target failed with it (or was dropped with it, or waits with it);
-    one of a record that was left as it is (`existing`) was kept. Deferred lookups are pending until relink.
+    one of a record that was left as it is (`existing`) was kept. Deferred lookups are pending until relink. With
+    `source_id` only of that record: of each file its rows alone are read.
     """
     names = [lookup.target.name for lookup in plan.lookups]
-    state = run.audit(plan.object).latest().select(_source_id="source_id", _state="state", _there="target_id")
-    rows = remapped(run, plan.object).select(
+    one = None if source_id is None else pl.col("source_id") == source_id
+    state = run.audit(plan.object).latest(where=one).select(_source_id="source_id", _state="state", _there="target_id")
+    rows = remapped(run, plan.object)
+    if source_id is not None:
+        rows = rows.filter(pl.col("_source_id") == source_id)
+    rows = rows.select(
         "_source_id",
         *names,
         *[pl.col(f"_from.{name}") for name in names],
@@ -30,11 +36,17 @@ def link_states(run: Run, plan: ObjectPlan) -> pl.LazyFrame:
     )
     rows = rows.join(state, on="_source_id", how="left", maintain_order="left")
     late = linked_rows(run, plan.object)
+    if late is not None and source_id is not None:
+        late = late.filter(pl.col("_source_id") == source_id)
     for lookup in plan.lookups:
         if _is_level(plan, lookup):
             rows = _with_level(run, plan, rows, lookup)
         elif lookup.deferred and late is not None:
             rows = _with_late(rows, late, lookup)
+    healed = healed_links(run, plan.object)
+    if healed is not None:
+        for lookup in plan.lookups:
+            rows = _with_healed(rows, healed, lookup)
     return rows.with_columns(_final(lookup) for lookup in plan.lookups).rename({"_there": "_target_id"})
 
 
@@ -80,6 +92,20 @@ def _with_late(rows: pl.LazyFrame, late: pl.LazyFrame, lookup: Lookup) -> pl.Laz
     return joined.with_columns(
         pl.col("_late").alias(name), pl.coalesce("_late_link", f"_link.{name}").alias(f"_link.{name}")
     ).drop("_late", "_late_link")
+
+
+def _with_healed(rows: pl.LazyFrame, healed: pl.LazyFrame, lookup: Lookup) -> pl.LazyFrame:
+    """A lookup that was pending, as a heal filled it or found it set by somebody else."""
+    name = lookup.target.name
+    own = healed.filter(pl.col("field") == name).select(
+        _source_id="source_id", _healed="how", _parent="target_parent_id"
+    )
+    joined = rows.join(own, on="_source_id", how="left", maintain_order="left")
+    filled = (pl.col(f"_link.{name}") == LinkState.PENDING) & pl.col("_healed").is_not_null()
+    return joined.with_columns(
+        pl.when(filled).then(pl.col("_parent")).otherwise(pl.col(name)).alias(name),
+        pl.when(filled).then(pl.col("_healed")).otherwise(pl.col(f"_link.{name}")).alias(f"_link.{name}"),
+    ).drop("_healed", "_parent")
 
 
 def _is_level(plan: ObjectPlan, lookup: Lookup) -> bool:

@@ -12,6 +12,7 @@ import polars as pl
 
 from isync_dagster.errors import UnsettledError
 from isync_dagster.migration.chunks import cut
+from isync_dagster.migration.mapped import FOLLOWED
 from isync_dagster.migration.model import IN_TARGET, Outcome, State, SyncJob
 from isync_dagster.migration.outcomes import Measure, counts_by, kept, measured, preview_of
 from isync_dagster.migration.remap import pairs_of, remapped
@@ -84,16 +85,23 @@ def _account_unsent(job: SyncJob, run: Run, plan: ObjectPlan, rows: pl.LazyFrame
             state=state,
             message="_reason",
             stage=pl.lit("remap"),
+            rule=pl.concat_str(
+                decided,
+                pl.format("matched by {}", pl.col("_matched_by").cast(pl.String)),
+                separator=", ",
+                ignore_nulls=True,
+            ),
             attempt=pl.lit(0),
             at=pl.lit(datetime.now(UTC)),
         ),
     )
+    how = pl.when(pl.col("_left") == FOLLOWED).then(pl.lit(FOLLOWED)).otherwise(pl.col("_matched_by").cast(pl.String))
     matched = rows.filter(pl.col("_target_id").is_not_null() & (decided != "dropped"))
     id_map = job.store.idmap(job.plan.source_org_id, job.plan.target_org_id)
     id_map.append(
         plan.object,
         plan.target_object,
-        matched.select(source_id="_source_id", target_id="_target_id", how=pl.col("_matched_by").cast(pl.String)),
+        matched.select(source_id="_source_id", target_id="_target_id", how=how),
         template=job.plan.template,
         phase=job.phase,
         run=run.number,
@@ -189,6 +197,7 @@ class Keeper:
                 sf_job_id=pl.lit(entry.payload.get("job_id"), dtype=pl.String),
                 chunk=pl.lit(entry.chunk),
                 stage=pl.lit(self.stage),
+                **sent(entry),
                 at=pl.lit(datetime.now(UTC)),
             ),
         )
@@ -204,6 +213,16 @@ class Keeper:
             run=self.run.number,
             part=part,
         )
+
+
+def sent(entry: Entry) -> dict[str, pl.Expr]:
+    """What an attempt did and when it began, as columns of the audit log."""
+    began = entry.payload.get("sent_at")
+    when = datetime.fromisoformat(began) if began else None
+    return {
+        "rule": pl.lit(entry.payload["operation"]),
+        "sent_at": pl.lit(when, dtype=pl.Datetime("ms", "UTC")),
+    }
 
 
 def send_wave(
@@ -318,6 +337,8 @@ AUDIT_COLUMNS = {
     "sf_job_id": "the Bulk job it went with",
     "chunk": "the chunk of the ledger",
     "stage": "the stage that gave it this state",
+    "rule": "what was decided, and what was sent",
+    "sent_at": "when the attempt began, UTC by the target's clock",
     "at": "when it was accounted, UTC",
 }
 """What the audit log says of a record, which is what a load or relink materializes."""

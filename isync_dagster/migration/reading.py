@@ -73,10 +73,11 @@ def read(
     tail: str = "",
     folder: UPath,
     stage: str,
+    deleted: bool = False,
 ) -> Reading:
     """Read `fields` of the rows of `object` that `where` admits into `folder`, typed.
 
-    `tail` is ORDER BY and LIMIT. Returns at once what an earlier call completed. Raises `SnapshotError`
+    `tail` is ORDER BY and LIMIT; with `deleted` the rows in the recycle bin and archived ones too. Returns at once what an earlier call completed. Raises `SnapshotError`
     where the org does not know the object or a field, `DataError` where rows are missing, doubled or
     would lose digits.
     """
@@ -91,9 +92,9 @@ def read(
             counted = org.count(object, where or None)
             resumed = files.exists(folder / "cursor.json")
             if not resumed and counted <= REST_ROWS and len(quote(soql)) <= REST_SOQL:
-                rows, size, by = _by_rest(org, soql, object, fields, folder)
+                rows, size, by = _by_rest(org, soql, object, fields, folder, deleted)
             else:
-                rows, size, by = _by_bulk(job, org, soql, object, fields, folder, stage, counted)
+                rows, size, by = _by_bulk(job, org, soql, object, fields, folder, stage, counted, deleted)
         except RequestError as error:
             raise _explained(error, object, org, soql) from error
     if not tail and rows < counted and by == "REST":
@@ -108,8 +109,10 @@ def read(
     return reading
 
 
-def _by_rest(org: Org, soql: str, object: str, fields: Sequence[Field], folder: UPath) -> tuple[int, int, str]:
-    raw = org.query(soql).select([field.name for field in fields])
+def _by_rest(
+    org: Org, soql: str, object: str, fields: Sequence[Field], folder: UPath, deleted: bool
+) -> tuple[int, int, str]:
+    raw = org.query(soql, include_deleted=deleted).select([field.name for field in fields])
     rows = _write_part(raw.lazy(), object, fields, folder / "part-00000.parquet")
     return rows, int(raw.estimated_size()), "REST"
 
@@ -123,10 +126,11 @@ def _by_bulk(
     folder: UPath,
     stage: str,
     counted: int,
+    deleted: bool,
 ) -> tuple[int, int, str]:
     bulk = BulkQuery(org)
     with org.job_slot():
-        cursor = _cursor(bulk, soql, folder)
+        cursor = _cursor(bulk, soql, folder, "queryAll" if deleted else "query")
         query_job = bulk.wait(cursor["job_id"], job.cancelled)
     done = [PageFile.from_json(item) for item in cursor["pages"]]
     with tempfile.TemporaryDirectory(prefix="isync-") as scratch:
@@ -149,14 +153,14 @@ def _by_bulk(
     return sum(item.rows for item in done), sum(item.bytes for item in done), "Bulk 2.0"
 
 
-def _cursor(bulk: BulkQuery, soql: str, folder: UPath) -> dict[str, Any]:
+def _cursor(bulk: BulkQuery, soql: str, folder: UPath, operation: str) -> dict[str, Any]:
     """How the read stands: its query job and the pages that are written; a new job where there is none to go on with."""
     cursor = files.read_json(folder / "cursor.json") or {}
     if cursor.get("soql") != soql or _is_gone(bulk, cursor["job_id"]):
         for name in files.names(folder):
             if name.startswith("part-"):
                 files.remove(folder / name)
-        cursor = {"soql": soql, "job_id": bulk.create(soql).id, "pages": []}
+        cursor = {"soql": soql, "job_id": bulk.create(soql, operation).id, "pages": []}
         files.write_json(folder / "cursor.json", cursor)
     return cursor
 

@@ -39,6 +39,11 @@ def reference_map(job: SyncJob, run: Run, name: str) -> pl.LazyFrame:
     return files.scan(path, SCHEMA)
 
 
+def resolved_anew(job: SyncJob, name: str) -> pl.DataFrame:
+    """As `reference_map`, asked of both orgs now and kept nowhere."""
+    return _resolve(job, job.plan.references[name])
+
+
 def standard_price_book(job: SyncJob, run: Run) -> pl.LazyFrame:
     """The pair of the two orgs' standard price books, which always exist and cannot be inserted."""
     path = _path(run, "StandardPricebook2")

@@ -14,9 +14,11 @@ from isync_dagster.migration.load import (
     is_through,
     load_outcome,
     send_wave,
+    sent,
     stop_over_unknown,
     waves_planned,
 )
+from isync_dagster.migration.mapped import prove_lookups
 from isync_dagster.migration.model import Outcome, State, SyncJob
 from isync_dagster.migration.outcomes import measured
 from isync_dagster.migration.remap import pairs_of, remapped, with_default_ids
@@ -86,6 +88,7 @@ def _write_rows(job: SyncJob, run: Run, plan: ObjectPlan) -> pl.LazyFrame:
     rows = rows.with_columns(_target_id=pl.col("_there")).drop("_there")
     path = _rows_path(run, plan.object)
     if not files.exists(path):
+        prove_lookups(job, run, plan.deferred)
         # Decided once: a resume that resolved anew could cut other chunks than those that are planned already.
         files.write_parquet(path, relinked_rows(rows, plan, lambda lookup: pairs_of(job, run, lookup)))
     written = files.scan(path)
@@ -161,6 +164,7 @@ class RelinkKeeper(Keeper):
                 sf_job_id=pl.lit(entry.payload.get("job_id"), dtype=pl.String),
                 chunk=pl.lit(entry.chunk),
                 stage=pl.lit(self.stage),
+                **sent(entry),
                 at=pl.lit(datetime.now(UTC)),
             ),
         )

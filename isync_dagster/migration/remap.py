@@ -9,6 +9,7 @@ import polars as pl
 
 from isync_dagster.errors import ConfigError, MissingParentError
 from isync_dagster.migration.extract import extracted
+from isync_dagster.migration.mapped import gone_parents, leave_alone, left_alone, out_of_sight, prove, prove_lookups
 from isync_dagster.migration.model import Outcome, Progress, State, SyncJob
 from isync_dagster.migration.outcomes import Measure, columns_of, counts_by, kept, measured, preview_of
 from isync_dagster.migration.preflight import require_preflight
@@ -55,6 +56,11 @@ def remapped(run: Run, object: str) -> pl.LazyFrame:
     return files.scan(_rows(run, object))
 
 
+def has_rows(run: Run, object: str) -> bool:
+    """True where the run still has the object's rows as remap wrote them."""
+    return files.exists(_rows(run, object))
+
+
 def remap_outcome(run: Run, object: str) -> Outcome:
     """What remap recorded of an object; `ConfigError` where it has not run."""
     recorded = files.read_json(_manifest(run, object))
@@ -76,6 +82,8 @@ def _manifest(run: Run, object: str) -> Any:
 def _remap(job: SyncJob, run: Run, plan: ObjectPlan, measure: Measure) -> Outcome:
     job.progress(Progress(plan.object, "remap", "resolving references"))
     there = target_rows(job, run, plan)
+    gone = prove(job, run, plan.object)
+    prove_lookups(job, run, [lookup for lookup in plan.lookups if not lookup.deferred and not lookup.kept])
     frame = transform(extracted(run, plan), plan)
     frame = resolve(
         frame,
@@ -83,7 +91,9 @@ def _remap(job: SyncJob, run: Run, plan: ObjectPlan, measure: Measure) -> Outcom
         lambda lookup: pairs_of(job, run, lookup),
         failed_parents=_failed_parents(job, run, plan),
     )
-    frame = decide(match(frame, plan, _id_map(job, run, plan), there), plan, there)
+    known = pl.concat([there, out_of_sight(run, plan.object).select(Id="target_id")], how="diagonal")
+    frame = decide(match(frame, plan, _id_map(job, run, plan), known), plan, there)
+    frame = leave_alone(frame, left_alone(job, run, plan.object))
     books = standard_price_book(job, run) if plan.wave_rule == "standard_price_book_first" else None
     rows = files.write_parquet(_rows(run, plan.object), load_order(waves(frame, plan, books), plan))
     written = files.scan(_rows(run, plan.object))
@@ -101,7 +111,8 @@ def _remap(job: SyncJob, run: Run, plan: ObjectPlan, measure: Measure) -> Outcom
         numbers={
             f"lookups {state}": int(count)
             for state, count in links.group_by("state").agg(pl.col("rows").sum()).sort("state").iter_rows()
-        },
+        }
+        | {f"counterparts {found}": count for found, count in gone.items() if count},
         calls=measure.calls,
         seconds=measure.seconds,
         preview=preview_of(written.select("_source_id", "_decision", "_target_id", *own)),
@@ -155,7 +166,11 @@ def _failed_parents(job: SyncJob, run: Run, plan: ObjectPlan) -> pl.LazyFrame | 
         for name in plan.parents
         if job.in_phase(name)
     ]
-    return pl.concat(frames) if frames else None
+    gone = gone_parents(job, [name for lookup in plan.lookups for name in (*lookup.parents, *lookup.others)])
+    if not frames or gone is None:
+        return pl.concat(frames) if frames else gone
+    failed = pl.concat(frames)
+    return pl.concat([failed, gone.join(failed, on="source_id", how="anti")])
 
 
 def with_default_ids(job: SyncJob, run: Run, plan: ObjectPlan) -> ObjectPlan:

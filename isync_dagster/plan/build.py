@@ -14,6 +14,7 @@ from isync_dagster.plan.mapping import Draft, draft_object
 from isync_dagster.plan.model import (
     DroppedField,
     Lookup,
+    MappedGone,
     ObjectPlan,
     Plan,
     Policy,
@@ -47,7 +48,7 @@ def build_plan(template: Template, source: Snapshot, target: Snapshot, rows: Map
     nodes = [_node(item, scope, rules, source, template, problems) for item in scope.values()]
     order = _order(nodes, scope, rows or {}, problems)
     problems.raise_if_any()
-    objects = _object_plans(nodes, order, problems)
+    objects = _object_plans(nodes, order, template.settings.mapped_gone, problems)
     phases = plan_phases(template, objects)
     check_sequences(objects, scope, problems)
     warn_of_later_parents(objects, phases, problems)
@@ -140,7 +141,9 @@ def _order(
     return order
 
 
-def _object_plans(nodes: Sequence[_Node], order: LoadOrder, problems: Problems) -> tuple[ObjectPlan, ...]:
+def _object_plans(
+    nodes: Sequence[_Node], order: LoadOrder, gone: MappedGone, problems: Problems
+) -> tuple[ObjectPlan, ...]:
     place = {name: index for index, name in enumerate(order.order)}
     lookups = {
         node.name: tuple(
@@ -150,7 +153,7 @@ def _object_plans(nodes: Sequence[_Node], order: LoadOrder, problems: Problems) 
         for node in nodes
     }
     fetched_by = _fetched_by(lookups, place, problems)
-    plans = [_object_plan(node, lookups[node.name], order, place, fetched_by[node.name]) for node in nodes]
+    plans = [_object_plan(node, lookups[node.name], order, place, fetched_by[node.name], gone) for node in nodes]
     for item in plans:
         _warn_of_deferred_policies(item, problems)
     return tuple(replace(item, fingerprint=fingerprint(item)) for item in sorted(plans, key=lambda item: item.order))
@@ -162,6 +165,7 @@ def _object_plan(
     order: LoadOrder,
     place: Mapping[str, int],
     fetched_by: tuple[str, ...],
+    gone: MappedGone,
 ) -> ObjectPlan:
     draft, item = node.draft, node.draft.scoped
     staged = _staged(draft, place)
@@ -189,6 +193,7 @@ def _object_plan(
         migration_key=draft.migration_key,
         update_existing=item.settings.update_existing and item.target.updateable,
         insert_new=item.settings.insert_new,
+        mapped_gone=item.settings.mapped_gone or gone,
         dropped=tuple(DroppedField(name, reason) for name, reason in draft.dropped.items()),
         parents=tuple(sorted(direct - {item.name}, key=place.__getitem__)),
         deferred_parents=tuple(sorted(late, key=place.__getitem__)),

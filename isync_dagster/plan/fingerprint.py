@@ -67,7 +67,8 @@ def _compact(value: Any) -> Any:
     if isinstance(value, DroppedField):
         return (value.field, value.reason)
     if isinstance(value, Settings):
-        return value.model_dump(mode="json")
+        # How long a run is kept changes nothing about it.
+        return value.model_dump(mode="json", exclude={"retention"})
     if is_dataclass(value) and not isinstance(value, type):
         return [_compact(getattr(value, entry.name)) for entry in dataclass_fields(value)]
     if isinstance(value, Mapping):

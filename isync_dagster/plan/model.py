@@ -16,13 +16,14 @@ from typing import Any, Literal, cast
 from isync_dagster.errors import PlanError
 from isync_dagster.schema.model import Field, SObject
 from isync_dagster.schema.snapshot import did_you_mean
-from isync_dagster.template.models import Policy, Settings
+from isync_dagster.template.models import MappedGone, Policy, Settings
 
 __all__ = [
     "DroppedField",
     "FieldMapping",
     "KeyPart",
     "Lookup",
+    "MappedGone",
     "ObjectPlan",
     "PhasePlan",
     "Plan",
@@ -166,6 +167,8 @@ class ObjectPlan:
     """Target field that receives the source id; it has no mapping in `fields`."""
     update_existing: bool = True
     insert_new: bool = True
+    mapped_gone: MappedGone = MappedGone.REINSERT
+    """What becomes of a record whose counterpart is in the target no more."""
     dropped: tuple[DroppedField, ...] = ()
     parents: tuple[str, ...] = ()
     """Objects that must be loaded before: by a lookup that is not deferred, or by a rule of the platform."""
@@ -334,6 +337,7 @@ def _object_plan(item: Mapping[str, Any]) -> ObjectPlan:
         for mapping in item["fields"]
     )
     values["lookups"] = tuple(_lookup(lookup) for lookup in item["lookups"])
+    values["mapped_gone"] = MappedGone(item.get("mapped_gone", MappedGone.REINSERT))
     values["match_key"] = tuple(KeyPart(**part) for part in item["match_key"])
     values["dropped"] = tuple(DroppedField(**dropped) for dropped in item["dropped"])
     values["staged"] = tuple(StagedField(**{**staged, "after": tuple(staged["after"])}) for staged in item["staged"])

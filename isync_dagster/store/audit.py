@@ -22,11 +22,18 @@ COLUMNS = {
     "sf_job_id": pl.String(),
     "chunk": pl.Int32(),
     "stage": pl.String(),
+    "rule": pl.String(),
+    "sent_at": pl.Datetime("ms", "UTC"),
     "at": pl.Datetime("ms", "UTC"),
 }
-"""What the audit log holds, in this order; `fields` are the field names of Salesforce's error, comma-separated."""
+"""What the audit log holds, in this order.
 
-STAGES = ("remap", "load", "relink", "retry", "rollback")
+`fields` are the field names of Salesforce's error, comma-separated; `rule` is why: what remap decided and what matched
+the record, then the operation that was sent; `sent_at` is when the attempt began by the target's clock, `at` when its
+outcome was accounted by the worker's.
+"""
+
+STAGES = ("remap", "load", "relink", "retry", "heal", "rollback")
 """Stages in the order in which they act on a record; `retry-2` is a later `retry`."""
 
 
@@ -63,12 +70,17 @@ class AuditLog:
         """All rows (`COLUMNS`)."""
         return files.scan(self.folder / "*.parquet", COLUMNS)
 
-    def latest(self) -> pl.LazyFrame:
-        """The row that counts of each record (`COLUMNS`): of the last stage, and in it of the last attempt."""
+    def latest(self, of: pl.LazyFrame | None = None, where: pl.Expr | None = None) -> pl.LazyFrame:
+        """The row that counts of each record (`COLUMNS`): of the last stage, and in it of the last attempt.
+
+        With `of` (`source_id`), or `where` on source_id or target_id, only of those records; others are not looked at.
+        """
         others = [name for name in COLUMNS if name != "source_id"]
+        rows = self.read() if where is None else self.read().filter(where)
+        if of is not None:
+            rows = rows.join(of.select("source_id"), on="source_id", how="semi")
         return (
-            self.read()
-            .with_columns(_rank().alias("_rank"))
+            rows.with_columns(_rank().alias("_rank"))
             .group_by("source_id")
             .agg(pl.col(others).max_by("_rank"))
             .select(*COLUMNS)

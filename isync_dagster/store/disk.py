@@ -230,6 +230,15 @@ def exists(path: UPath) -> bool:
         return bool(path.fs.exists(path.path))
 
 
+def size(path: UPath) -> int:
+    """Bytes of a file; 0 where it is gone."""
+    with failing("look at", path):
+        try:
+            return Path(path.path).stat().st_size if is_local(path) else int(path.fs.size(path.path) or 0)
+        except FileNotFoundError:
+            return 0
+
+
 def names(folder: UPath) -> list[str]:
     """Names of files and folders directly in a folder, sorted; none where there is no folder."""
     with failing("list", folder):

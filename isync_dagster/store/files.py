@@ -22,7 +22,7 @@ from upath import UPath
 
 from isync_dagster.errors import StoreError
 from isync_dagster.store import disk
-from isync_dagster.store.disk import exists, find, names, remove, remove_tree
+from isync_dagster.store.disk import exists, find, names, remove, remove_tree, size
 
 __all__ = [
     "Frame",
@@ -37,6 +37,7 @@ __all__ = [
     "remove_tree",
     "scan",
     "scan_files",
+    "size",
     "write_bytes",
     "write_hashed",
     "write_json",

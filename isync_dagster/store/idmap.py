@@ -74,7 +74,7 @@ class IdMap(DurableLog):
     ) -> int:
         """Say that records (source_id) have no counterpart any more: `reason` is rolled back, deleted or merged.
 
-        A later `append` of the same source id brings it back.
+        `target_id` and `target_object`, where the frame has them, are what they were mapped to. A later `append` of the same source id brings it back.
         """
         rows = frame.lazy().with_columns(pl.lit(reason).alias("gone"))
         return self._append(
@@ -84,6 +84,14 @@ class IdMap(DurableLog):
     def read(self, object: str) -> pl.LazyFrame:
         """The counterpart of each record of `object` (`COLUMNS`), one row a source id, the newest; no tombstones."""
         return self._newest(object).filter(pl.col("gone").is_null()).select(*COLUMNS)
+
+    def tombstones(self, object: str) -> pl.LazyFrame:
+        """The records of `object` that have no counterpart any more: `COLUMNS` and `gone`, why, one row a source id."""
+        return self._newest(object).filter(pl.col("gone").is_not_null()).select(*COLUMNS, "gone")
+
+    def has_tombstones(self, object: str) -> bool:
+        """True where a counterpart of the object was ever declared gone: one listing, no file is opened."""
+        return any(part.startswith("gone-") for _, part, _, _ in self._parts(object))
 
     def read_many(self, objects: Iterable[str]) -> pl.LazyFrame:
         """As `read` of several objects, with the column `object`: what a polymorphic lookup resolves through."""

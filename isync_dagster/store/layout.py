@@ -6,8 +6,9 @@
     leases/<target>/alive/<member>.json     when a member last renewed
     idmap/<src>--<tgt>/<Object>/<template>.<phase>.<run>/<part>.<sequence>.parquet
     pending/<src>--<tgt>/<Object>/<template>.<phase>.<run>/<part>.<sequence>.parquet
+    runs/<src>--<tgt>/<template>/<phase>/hold.json
     runs/<src>--<tgt>/<template>/<phase>/<run>/
-        plan.json  state.json  hold.json  automation.json  state/<n>.json
+        plan.json  state.json  hold.json  automation.json  state/<n>.json  cleaned/<n>-<kind>.json
         extract/<Object>/  remap/<Object>/  audit/<Object>/  before/<Object>/
         ledger/<step>/<Object>/<chunk>/<attempt>/<n>-<state>.json
         claims/<step>/<Object>/  verdicts/<Object>/<name>.json  report/

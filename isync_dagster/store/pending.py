@@ -35,6 +35,7 @@ class Pending(DurableLog):
         "source_parent_id": pl.String(),
         "parent_object": pl.String(),
         "healed": pl.String(),
+        "target_parent_id": pl.String(),
     }
 
     def add(
@@ -71,8 +72,13 @@ class Pending(DurableLog):
         how: str = "linked",
         at: datetime | None = None,
     ) -> int:
-        """Say that links (source_id, field) are no longer pending: `how` is linked, dropped or rolled back."""
-        rows = frame.lazy().with_columns(pl.lit(how).alias("healed"))
+        """Say that links (source_id, field) are no longer pending: `how` is linked, kept, dropped or rolled back.
+
+        A column `how` of the frame says it for each row; `target_parent_id` is what the lookup holds now, where known.
+        """
+        lazy = frame.lazy()
+        said = pl.col("how") if "how" in lazy.collect_schema() else pl.lit(how)
+        rows = lazy.with_columns(said.alias("healed"))
         return self._append(
             object,
             rows,
@@ -83,6 +89,10 @@ class Pending(DurableLog):
             at=at,
             required=("source_id", "field"),
         )
+
+    def links(self, object: str) -> pl.LazyFrame:
+        """Every link that ever waited: `COLUMNS`, `healed` (null while it waits) and `target_parent_id`."""
+        return self._newest(object).select(*COLUMNS, "healed", "target_parent_id")
 
     def open(self, object: str) -> pl.LazyFrame:
         """The links that still wait (`COLUMNS`), one row a record and field."""

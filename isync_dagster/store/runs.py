@@ -134,9 +134,9 @@ class Run:
         """Give the open run up: what it did stays, the next one starts anew. False where it was done before."""
         return self._become(RunState.ABANDONED, {"why": why}, by)
 
-    def accept(self, by: str = "") -> bool:
+    def accept(self, by: str = "", details: Mapping[str, Any] | None = None) -> bool:
         """Say that the result is good; cleanup may act on it then. False where it was done before."""
-        return self._become(RunState.ACCEPTED, {}, by)
+        return self._become(RunState.ACCEPTED, details or {}, by)
 
     def mark_rolled_back(self, summary: Mapping[str, Any], by: str = "") -> bool:
         """Say that the run was undone. False where it was done before."""
@@ -296,6 +296,25 @@ class Runs:
                 files.write_json(layout.state, {"run": number, **shown})
                 return Run(self.job, number, layout, self.clock)
         raise StoreError(f"Runs of {self.job.template!r} open and close too fast. Run again.")
+
+    # ── a hold protects the whole sync job from cleanup ──────────────────────────────────────────────
+
+    @property
+    def hold(self) -> dict[str, Any] | None:
+        """Why cleanup must leave every run of the sync job alone, or None."""
+        return files.read_json(self._hold)
+
+    def set_hold(self, why: str, by: str = "") -> None:
+        """Protect every run of the sync job, later ones too, until one is accepted or the hold is released."""
+        files.write_json(self._hold, {"why": why, "by": by, "at": self.clock()})
+
+    def release_hold(self) -> None:
+        """End the protection."""
+        files.remove(self._hold)
+
+    @property
+    def _hold(self) -> UPath:
+        return self.layout.job(self.job) / "hold.json"
 
     def list(self) -> tuple[Run, ...]:
         """All runs, oldest first."""

@@ -45,6 +45,14 @@ class Policy(StrEnum):
     DEFAULT = "default"
 
 
+class MappedGone(StrEnum):
+    """What happens to a record whose counterpart was deleted or merged in the target since it was mapped."""
+
+    REINSERT = "reinsert"
+    FOLLOW_MERGE = "follow_merge"
+    FAIL = "fail"
+
+
 class PolicyRule(NamedTuple):
     """A policy as a template writes it: `block`, or `default:<target id or key>`."""
 
@@ -171,6 +179,27 @@ class MissingParents(Block):
     )
 
 
+MAPPED_GONE = (
+    "What happens to a record whose counterpart in the target was deleted or merged since it was mapped. reinsert: as "
+    "if it had never been mapped, so it is matched by its key or inserted. follow_merge: as reinsert, but the "
+    "counterpart of a merged record is the record that survived, which is left as it is. fail: the run stops before "
+    "anything of the object is written."
+)
+
+
+class Retention(Block):
+    """How many days after its end a run keeps what; `isync cleanup` removes the rest. The id map is always kept."""
+
+    audit_log: int = Field(90, ge=0, description="Days that a run keeps its audit log: what became of every record.")
+    rows: int = Field(
+        60,
+        ge=0,
+        description="Days that a run keeps its rows: extracts, what remap decided, what was sent and answered.",
+    )
+    before_images: int = Field(180, ge=0, description="Days that a run keeps the values from before its updates.")
+    reports: int = Field(180, ge=0, description="Days that a run keeps its reports and verdicts.")
+
+
 class Settings(Block):
     """How the whole template behaves."""
 
@@ -196,6 +225,8 @@ class Settings(Block):
     missing_parents: MissingParents = Field(
         default_factory=MissingParents, description="Default policies for lookups whose parent is not in the target."
     )
+    mapped_gone: MappedGone = Field(MappedGone.REINSERT, description=MAPPED_GONE)
+    retention: Retention = Field(default_factory=Retention, description="How long runs keep what, in days.")
 
     def rejected_rows_allowed(self, extracted: int) -> int:
         """How many of `extracted` rows may be failed or blocked, as a whole number of rows."""
@@ -252,6 +283,7 @@ class ObjectSettings(Block):
         default_factory=dict,
         description="Lookup field of the source: block, null, stop, drop_row, fetch_parent or default:<id or key>.",
     )
+    mapped_gone: MappedGone | None = Field(None, description=MAPPED_GONE + " Where absent, what the settings say.")
 
     @property
     def key_pairs(self) -> tuple[tuple[str, str], ...]:

@@ -90,7 +90,8 @@ def objects(side: str) -> tuple[SObject, ...]:
         else {
             "industry": "Industry picklist cunR {New|Energy}",
             "notes": "Remarks__c",
-            "more": "Code__c string(20) cunx; Legacy__c string(18) cunexs",
+            "more": "Code__c string(20) cunx; Legacy__c string(18) cunexs; "
+            "MasterRecordId reference n > Account as MasterRecord",
         }
     )
     kinds = ("Business", "Partner") if side == "source" else ("Partner", "Business")
@@ -377,6 +378,21 @@ class World:
         """Records in the target that are not deleted, by object."""
         return {name: _live(self.target, name).height for name in names or EVERYTHING}
 
+    def delete(self, name: str, *keys: str) -> None:
+        """Delete records of the target by their `Key__c`, as somebody there would."""
+        client, ids = self.client("target"), self.ids("target", name)
+        for key in keys:
+            client.request("DELETE", f"sobjects/{name}/{ids[key]}")
+
+    def merge(self, loser: str, winner: str) -> None:
+        """Merge one account of the target into another, by their `Key__c`."""
+        ids = self.ids("target", "Account")
+        self.execute(
+            "target",
+            f"""UPDATE "Account" SET "IsDeleted" = true, "MasterRecordId" = '{ids[winner]}' """
+            f"""WHERE "Id" = '{ids[loser]}'""",
+        )
+
     def execute(self, side: str, sql: str) -> None:
         """Change an org behind everybody's back."""
         with self._org(side).storage.transaction() as cursor:
@@ -394,6 +410,7 @@ SYSTEM = frozenset(
         "IsDeleted",
         "OwnerId",
         "Legacy__c",
+        "MasterRecordId",
     )
 )
 """Columns that differ between orgs by nature."""

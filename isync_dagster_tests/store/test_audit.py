@@ -85,3 +85,19 @@ def test_a_row_must_say_what_and_where(audit: AuditLog, column: str) -> None:
 def test_an_unknown_column_is_refused(audit: AuditLog) -> None:
     with pytest.raises(StoreError, match="no column colour"):
         audit.append("1", row("a", "inserted", "load", colour="red"))
+
+
+def test_a_heal_counts_after_the_load_and_before_a_rollback(audit: AuditLog) -> None:
+    audit.append("heal-1", row("a", "updated", "heal-1"))
+    audit.append("load-1", row("a", "identical", "load", attempt=3))
+    assert latest(audit) == {"a": "updated"}
+    audit.append("rollback-1", row("a", "pending", "rollback-1"))
+    assert latest(audit) == {"a": "pending"}
+
+
+def test_the_latest_of_some_records(audit: AuditLog) -> None:
+    for name in "abc":
+        audit.append(f"load-{name}", row(name, "inserted", "load", target_id=f"t{name}"))
+    some = pl.LazyFrame({"source_id": ["a", "c", "z"]})
+    assert sorted(audit.latest(some).collect()["source_id"]) == ["a", "c"]
+    assert audit.latest(where=pl.col("target_id") == "tb").collect()["source_id"].to_list() == ["b"]

@@ -174,3 +174,15 @@ def test_workers_add_at_once(local: Store) -> None:
     added = racing.race(racing.append_parts, 3, local.root.path, SOURCE, TARGET, 10)
     assert added == [10, 10, 10]
     assert len(known(local.idmap(SOURCE, TARGET))) == 30
+
+
+def test_tombstones_say_what_is_gone_and_why(idmap: IdMap) -> None:
+    assert not idmap.has_tombstones("Account")
+    idmap.append("Account", "Account", pairs(a="x", b="y"), *WAVE_1, "load-1")
+    gone = sources("a", "b").with_columns(target_id=pl.Series(["x", "y"]))
+    idmap.tombstone("Account", gone, "merged", *WAVE_2, "merged")
+    idmap.append("Account", "Account", pairs(b="z"), *WAVE_2, "followed")
+    assert idmap.has_tombstones("Account")
+    left = idmap.tombstones("Account").select("source_id", "target_id", "gone", "phase").collect()
+    assert left.rows() == [("a", "x", "merged", "wave2")]
+    assert known(idmap) == {"b": "z"}

@@ -57,3 +57,16 @@ def test_a_link_can_wait_again_for_another_parent(pending: Pending) -> None:
 def test_a_link_must_say_what_it_waits_for(pending: Pending) -> None:
     with pytest.raises(StoreError, match="3 of 3 rows have no source_parent_id"):
         pending.add("Contact", LINKS.drop("source_parent_id"), *RUN, "load-1")
+
+
+def test_each_link_says_how_it_ended_and_what_it_holds(pending: Pending) -> None:
+    pending.add("Contact", LINKS, *RUN, "load-1")
+    ended = LINKS.head(2).with_columns(how=pl.Series(["linked", "kept"]), target_parent_id=pl.Series(["t1", None]))
+    pending.heal("Contact", ended, *RUN, "heal-1")
+    rows = pending.links("Contact").select("source_id", "field", "healed", "target_parent_id").collect().rows()
+    assert set(rows) == {
+        ("c1", "ReportsToId", "linked", "t1"),
+        ("c1", "AccountId", "kept", None),
+        ("c2", "ReportsToId", None, None),
+    }
+    assert waiting(pending) == {("c2", "ReportsToId", "p1")}

@@ -150,6 +150,23 @@ class TestContents:
         run.release_hold()
         assert run.hold is None
 
+    def test_a_hold_of_the_sync_job_is_no_run(self, store: Store) -> None:
+        runs = store.runs(JOB)
+        assert runs.hold is None
+        runs.set_hold("until May", "me")
+        assert runs.hold is not None
+        assert runs.hold["why"] == "until May"
+        assert runs.list() == ()
+        assert store.jobs() == [JOB]
+        runs.release_hold()
+        assert runs.hold is None
+
+    def test_an_acceptance_keeps_its_reason(self, store: Store) -> None:
+        run = store.runs(JOB).open_or_resume({}, "h", T0, "me")
+        run.close({})
+        assert run.accept("Ann", {"anyway": "agreed"})
+        assert run.transitions()[-1]["details"] == {"anyway": "agreed"}
+
     def test_before_images_of_any_columns(self, store: Store) -> None:
         before = store.runs(JOB).open_or_resume(PLAN, "h", T0, "me").before("Account")
         assert before.read_all().collect().height == 0
