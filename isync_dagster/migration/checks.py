@@ -96,7 +96,7 @@ def check_target(job: SyncJob, object: str) -> tuple[Verdict, Verdict]:
     if run is None:
         return _no_run(job, object, "record_count"), _no_run(job, object, "relationships")
     lookups = [lookup for lookup in plan.lookups if not lookup.deferred]
-    rows = reread(job, run, plan, [lookup.target.name for lookup in lookups], "verify")
+    rows = reread(job, run, plan, [lookup.target.name for lookup in lookups], "verify", stamps=True)
     return _record_count(job, run, plan, rows), _relationships(job, run, plan, rows, lookups, "relationships")
 
 
