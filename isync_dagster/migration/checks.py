@@ -18,7 +18,7 @@ from isync_dagster.migration.runs import latest_run
 from isync_dagster.migration.target import reread
 from isync_dagster.migration.threshold import allowed_rejects
 from isync_dagster.plan.model import Lookup, ObjectPlan
-from isync_dagster.store.runs import Run
+from isync_dagster.store.runs import Run, RunState
 
 WRONG_SHOWN = 10
 """Wrong lookups of one field that a check lists."""
@@ -117,6 +117,9 @@ def check_relinked(job: SyncJob, object: str) -> Verdict:
 def _judged(job: SyncJob, object: str) -> tuple[Run | None, ObjectPlan]:
     plan = job.object(object)
     run = latest_run(job)
+    if run is not None and run.state is RunState.ROLLED_BACK:
+        # There is nothing left of it to judge; what it holds tells what was, not what is.
+        return None, plan
     if run is not None and not run.audit(object).parts():
         raise ConfigError(f"{object} is not loaded in run {run.number} of phase {job.phase!r} yet: nothing to check.")
     return run, plan
@@ -239,6 +242,7 @@ def _verdict(
 
 
 def _no_run(job: SyncJob, object: str, name: str) -> Verdict:
-    return Verdict(
-        name, object, job.phase, 0, False, f"Phase {job.phase!r} has not run yet: nothing was judged.", "warn"
-    )
+    latest = latest_run(job)
+    why = "has not run yet" if latest is None else f"was rolled back (run {latest.number})"
+    number = 0 if latest is None else latest.number
+    return Verdict(name, object, job.phase, number, False, f"Phase {job.phase!r} {why}: nothing was judged.", "warn")

@@ -10,7 +10,7 @@ read an object (`SystemModstamp` is indexed), and none where a check has read th
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import polars as pl
@@ -57,12 +57,12 @@ def read_stamps(job: SyncJob, run: Run, *, anew: bool = False) -> None:
             folder=folder / plan.object,
             stage="closing",
         )
-    closed = {"at": job.target.server_time(), "user": user_id(job.target)}
-    files.write_json(folder / "closed.json", closed)
+    looked = {"at": job.target.server_time(), "by_worker": datetime.now(UTC), "user": user_id(job.target)}
+    files.write_json(folder / "closed.json", looked)
 
 
 def closed(run: Run) -> dict[str, Any] | None:
-    """`at` (the target's time, ISO) and `user` of the closing re-read, or None where there was none."""
+    """`at` (the target's time, ISO), `by_worker` (the worker's) and `user` of the closing re-read, or None where there was none."""
     return files.read_json(run.folder / "closing" / "closed.json")
 
 
@@ -79,10 +79,10 @@ def touched_since(run: Run, names: list[str]) -> str:
     return f"{stamp} >= {since}" if stamp else ""
 
 
-def sending_windows(run: Run) -> list[Window]:
+def sending_windows(run: Run, after: datetime | None = None) -> list[Window]:
     """The times in which the run (its second pass, retries and rollbacks too) was sending rows, overlaps joined.
 
-    Bounded by the chunks of its ledgers: two small files each.
+    `after`: only what was sent since, by the clock of the workers. Bounded by the chunks of its ledgers: two small files each.
     """
     windows: list[Window] = []
     for step, object in run.ledgers():
@@ -91,7 +91,7 @@ def sending_windows(run: Run) -> list[Window]:
             for attempt in range(1, last + 1):
                 sent = ledger.entry(chunk, attempt, ChunkState.CREATED)
                 ended = ledger.entry(chunk, attempt, ChunkState.DONE) or ledger.last(chunk)
-                if sent is not None and ended is not None:
+                if sent is not None and ended is not None and (after is None or sent.at > after):
                     start = datetime.fromisoformat(sent.payload["sent_at"])
                     windows.append((min(start, sent.at) - MARGIN, max(start, ended.at) + MARGIN))
     return merged(windows)

@@ -245,9 +245,9 @@ def send_wave(
             raise
     for number in sorted(unsettled):
         check()
-        sender.settle(number, _claimed(job, run, plan))
+        sender.settle(number, claimed(job, run, plan))
         while not sender.drive(number):
-            sender.settle(number, _claimed(job, run, plan))
+            sender.settle(number, claimed(job, run, plan))
     return stop()
 
 
@@ -294,7 +294,7 @@ def _send_one(
         return sender.drive(number)
 
 
-def _claimed(job: SyncJob, run: Run, plan: ObjectPlan) -> pl.Series:
+def claimed(job: SyncJob, run: Run, plan: ObjectPlan) -> pl.Series:
     """Target ids that cannot be what was just sent: other source records have them, or they were there before.
 
     Bounded by one object's ids, 18 characters each; looked at only where an answer was lost.

@@ -84,13 +84,18 @@ def reread(
 
 
 def stamp_fields(job: SyncJob, target_object: str) -> tuple[Field, ...]:
-    """Those of `records.undo.STAMPS` that the target's object has; it is described once a connection."""
+    """Those of `records.undo.STAMPS` that the target's object has."""
+    found = described(job, target_object)
+    return tuple(field for name, field in STAMPS.items() if found.field(name) is not None)
+
+
+def described(job: SyncJob, target_object: str) -> SObject:
+    """The target's object as it describes itself, asked once a connection."""
     with _lock:
         known = _described.setdefault(job.target, {})
     if target_object not in known:
         known[target_object] = job.target.describe(target_object)
-    described = known[target_object]
-    return tuple(field for name, field in STAMPS.items() if described.field(name) is not None)
+    return known[target_object]
 
 
 def started_path(run: Run, plan: ObjectPlan, stage: str) -> UPath:
