@@ -31,6 +31,7 @@ from isync_dagster.migration.writing import hold_target, release_target
 from isync_dagster.plan.model import ObjectPlan
 from isync_dagster.records.payload import changes
 from isync_dagster.records.undo import delete_payload, restore_payload
+from isync_dagster.salesforce.bulk_ingest import BulkIngest
 from isync_dagster.store import files
 from isync_dagster.store.lease import Lease
 from isync_dagster.store.ledger import Entry
@@ -64,18 +65,21 @@ def plan_rollback(
     """
     policy, undoing = Conflicts(conflicts), Undoing()
     plans = []
-    for run in runs_to_undo(job, number, include_later):
-        going = next_rollback(run)
-        begun = going.begun()
-        if begun is not None:
-            plans.append(RollbackPlan.from_json({**begun["plan"], "begun": True}))
-            continue
-        plan = plan_run(job_of(job, run), going, policy, hard_delete, undoing)
-        waiting = _in_flight(run)
-        if waiting:
-            note = f"{waiting} chunks of the run were sent and never accounted: their outcome is read before anything is undone."
-            plan = RollbackPlan.from_json({**plan.to_json(), "notes": [*plan.notes, note]})
-        plans.append(plan)
+    with ExitStack() as stack:
+        for run in runs_to_undo(job, number, include_later):
+            going = next_rollback(run, preview=True)
+            begun = going.begun()
+            if begun is not None:
+                plans.append(RollbackPlan.from_json({**begun["plan"], "begun": True}))
+                continue
+            # Later runs' records are looked at until the last plan is made.
+            stack.callback(files.remove_tree, going.folder)
+            plan = plan_run(job_of(job, run), going, policy, hard_delete, undoing)
+            waiting = _in_flight(run)
+            if waiting:
+                note = f"{waiting} chunks of the run were never accounted: their outcome is read before anything is undone."
+                plan = RollbackPlan.from_json({**plan.to_json(), "notes": [*plan.notes, note]})
+            plans.append(plan)
     return tuple(plans)
 
 
@@ -134,6 +138,8 @@ def _begin(job: SyncJob, going: Rollback, conflicts: Conflicts, hard_delete: boo
         plan = plan_run(job, going, conflicts, hard_delete)
         if conflicts is Conflicts.STOP and plan.in_conflict:
             raise DataError(_why_not(plan), conflicts=plan.in_conflict)
+        if plan.hard_delete:
+            _try_hard_delete(job, plan)
         for item in plan.objects:
             _account_planned(going, job.object(item.object))
         going.begin({"at": datetime.now(UTC), "by": job.opened_by, "plan": plan.to_json()})
@@ -148,6 +154,14 @@ def _begin(job: SyncJob, going: Rollback, conflicts: Conflicts, hard_delete: boo
             run=plan.run,
         )
     return plan
+
+
+def _try_hard_delete(job: SyncJob, plan: RollbackPlan) -> None:
+    """Prove by an empty job that the user may delete for good, before anything is sent; `RequestError` where not."""
+    first = next((item.target_object for item in plan.objects if item.delete), None)
+    if first is not None:
+        bulk = BulkIngest(job.target)
+        bulk.abort(bulk.create(first, "hardDelete").id)
 
 
 def _why_not(plan: RollbackPlan) -> str:

@@ -15,6 +15,7 @@ import polars as pl
 from isync_dagster.migration.model import State, SyncJob
 from isync_dagster.store import files
 from isync_dagster.store.rollbacks import Rollback
+from isync_dagster.store.runs import RunState
 
 REASON = "rolled back"
 KEPT = [State.SKIPPED, State.FAILED, State.PENDING, State.UNKNOWN]
@@ -24,8 +25,10 @@ KEPT = [State.SKIPPED, State.FAILED, State.PENDING, State.UNKNOWN]
 def forget_pairs(job: SyncJob, rollback: Rollback, object: str) -> int:
     """Tombstones for the pairs of an object that the run brought; how many source records have no counterpart now."""
     log = job.store.idmap(job.plan.source_org_id, job.plan.target_org_id)
-    history = log.history(object).with_columns(_mine=_of_run(rollback))
-    newest = history.group_by("source_id").agg(pl.col("target_id", "gone", "_mine").max_by("_sequence"))
+    everything = log.history(object).with_columns(_mine=_of_run(rollback))
+    present = everything.group_by("source_id").agg(pl.col("target_id", "gone").max_by("_sequence"))
+    history = _in_force(job, everything)
+    newest = history.group_by("source_id").agg(pl.col("_mine").max_by("_sequence"))
     before = (
         history.filter(~pl.col("_mine"))
         .group_by("source_id")
@@ -36,11 +39,12 @@ def forget_pairs(job: SyncJob, rollback: Rollback, object: str) -> int:
     deleted = latest.filter(pl.col("state") == State.DELETED).select("source_id", _deleted=pl.lit(True))
     known = pl.col("_was_gone").is_null() & (pl.col("_was_target_id") == pl.col("target_id"))
     lost = (
-        newest.filter(pl.col("gone").is_null())
+        present.filter(pl.col("gone").is_null())
+        .join(newest, on="source_id", how="left")
         .join(before, on="source_id", how="left")
         .join(deleted, on="source_id", how="left")
         .join(kept, on="source_id", how="anti")
-        .filter(pl.col("_deleted").fill_null(False) | (pl.col("_mine") & ~known.fill_null(False)))
+        .filter(pl.col("_deleted").fill_null(False) | (pl.col("_mine").fill_null(False) & ~known.fill_null(False)))
     )
     return _written(
         rollback,
@@ -54,7 +58,7 @@ def restore_links(job: SyncJob, rollback: Rollback, object: str) -> int:
     """Pending links of an object as they were before the run; how many wait again."""
     log = job.store.pending(job.plan.source_org_id, job.plan.target_org_id)
     key = ["source_id", "field"]
-    history = log.history(object).with_columns(_mine=_of_run(rollback))
+    history = _in_force(job, log.history(object).with_columns(_mine=_of_run(rollback)))
     newest = history.group_by(key).agg(pl.col("healed", "_mine").max_by("_sequence"))
     before = (
         history.filter(~pl.col("_mine"))
@@ -91,6 +95,26 @@ def _written(rollback: Rollback, name: str, rows: pl.LazyFrame, write: Any) -> i
     if count:
         write(files.scan(path))
     return count
+
+
+def _in_force(job: SyncJob, history: pl.LazyFrame) -> pl.LazyFrame:
+    """The rows of runs that are not rolled back: one that is has brought nothing and taken nothing away."""
+    undone: list[dict[str, Any]] = []
+    for key in job.store.jobs():
+        if (key.source_org_id, key.target_org_id) != (job.plan.source_org_id, job.plan.target_org_id):
+            continue
+        states = ((run.number, run.state) for run in job.store.runs(key).list())
+        undone += [
+            {"template": key.template, "phase": key.phase, "run": number}
+            for number, state in states
+            if state is RunState.ROLLED_BACK
+        ]
+    schema = {"template": pl.String(), "phase": pl.String(), "run": pl.Int32()}
+    runs = pl.LazyFrame(undone, schema=schema)
+    # The run at hand counts, though a second rollback of it finds it rolled back already.
+    return history.join(runs.with_columns(_undone=pl.lit(True)), on=list(schema), how="left").filter(
+        pl.col("_undone").is_null() | pl.col("_mine")
+    )
 
 
 def _of_run(rollback: Rollback) -> pl.Expr:

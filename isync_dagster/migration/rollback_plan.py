@@ -304,7 +304,7 @@ def _acts(code: pl.Expr, conflicts: Conflicts) -> pl.Expr:
     """True where a record is undone in spite of its code."""
     if conflicts is Conflicts.SKIP:
         return code.is_null()
-    return code.is_null() | ~code.is_in([*NEVER, ALREADY_GONE])
+    return code.is_null() | ~code.is_in([*(str(kind) for kind in NEVER), ALREADY_GONE])
 
 
 # ── the records, and their sum ───────────────────────────────────────────────────────────────────────────

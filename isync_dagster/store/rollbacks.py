@@ -10,6 +10,7 @@ Its ledger is that of the step `rollback-<n>` of the run.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -28,11 +29,13 @@ class Rollback:
 
     run: Run
     number: int
+    preview: str = ""
+    """Name of the folder of a plan that is only looked at, so that it is in nobody's way."""
 
     @property
     def folder(self) -> UPath:
         """The folder of the rollback."""
-        return self.run.folder / "rollback" / f"{self.number:03d}"
+        return self.run.folder / "rollback" / (self.preview or f"{self.number:03d}")
 
     @property
     def step(self) -> str:
@@ -76,11 +79,15 @@ def unfinished(run: Run) -> Rollback | None:
     return next((item for item in rollbacks(run) if item.done() is None), None)
 
 
-def next_rollback(run: Run) -> Rollback:
-    """The rollback that is gone on with, or a new one; what a plan that was never begun left is thrown away."""
+def next_rollback(run: Run, *, preview: bool = False) -> Rollback:
+    """The rollback that is gone on with, or a new one; what a plan that was never begun left is thrown away.
+
+    A `preview` has a folder of its own, which the caller removes.
+    """
     going = unfinished(run)
     if going is not None:
         return going
-    fresh = Rollback(run, max((item.number for item in rollbacks(run)), default=0) + 1)
+    name = f"preview-{secrets.token_hex(8)}" if preview else ""
+    fresh = Rollback(run, max((item.number for item in rollbacks(run)), default=0) + 1, name)
     files.remove_tree(fresh.folder)
     return fresh

@@ -13,7 +13,6 @@ from isync_dagster.migration.model import SyncJob
 from isync_dagster.migration.rollback import plan_rollback, rollback
 from isync_dagster.migration.rollback_model import RollbackResult
 from isync_dagster.migration.writing import release_all
-from isync_dagster.store.rollbacks import rollbacks
 from isync_dagster.template import Template
 from isync_dagster_tests.migration.world import (
     EVERYTHING,
@@ -24,13 +23,19 @@ from isync_dagster_tests.migration.world import (
     migrate,
     rich_data,
     rows_of,
+    send,
     some,
     template,
     together,
 )
 
 STAMPED = ("LastModifiedDate", "LastModifiedById", "SystemModstamp")
-BY_KEY: dict[str, dict[str, Any]] = {name: {"match_key": "Key__c"} for name in EVERYTHING if name != "Node__c"}
+
+
+def keyed(*names: str, **more: Any) -> Template:
+    """A template over these objects that matches by Key__c."""
+    own: dict[str, dict[str, Any]] = {name: {"match_key": "Key__c"} for name in names if name != "Node__c"}
+    return template(names, own, **more)
 
 
 def tables(world: World) -> dict[str, list[tuple[Any, ...]]]:
@@ -65,7 +70,13 @@ def existing() -> DataSet:
         rows_of(
             "Contact",
             [
-                {"Key__c": "c3", "LastName": "Old", "Email": "old@example.com", "AccountId": "a9", "ReportsToId": "mine"},
+                {
+                    "Key__c": "c3",
+                    "LastName": "Old",
+                    "Email": "old@example.com",
+                    "AccountId": "a9",
+                    "ReportsToId": "mine",
+                },
                 {"Key__c": "mine", "LastName": "Mine", "AccountId": "a9", "ReportsToId": None},
                 {"Key__c": "c4", "LastName": "Person 4", "AccountId": None, "ReportsToId": None},
             ],
@@ -82,19 +93,15 @@ def undo(job: SyncJob, **options: Any) -> RollbackResult:
     return result
 
 
-def full(**more: Any) -> Template:
-    return template(objects=BY_KEY, **more)
-
-
 def test_everything_is_as_it_was_and_the_next_run_arrives_whole(world: World) -> None:
     world.reset(rich_data(), existing())
     before = tables(world)
-    first = migrate(world.job(full()))
+    first = migrate(world.job(keyed(*EVERYTHING)))
     assert first.failed() == []
     arrived = {name: world.picture("target", name) for name in EVERYTHING}
     assert tables(world) != before
 
-    job = world.job(full())
+    job = world.job(keyed(*EVERYTHING))
     (plan,) = plan_rollback(job)
     assert plan.in_conflict == 0
     assert plan.total("delete") == sum(first.states(name).get("inserted", 0) for name in EVERYTHING)
@@ -112,11 +119,94 @@ def test_everything_is_as_it_was_and_the_next_run_arrives_whole(world: World) ->
     id_map = job.store.idmap(job.plan.source_org_id, job.plan.target_org_id)
     assert id_map.reverse().collect().is_empty()
 
-    again = migrate(world.job(full()))
+    again = migrate(world.job(keyed(*EVERYTHING)))
     assert again.failed() == []
     assert_laws(again)
     assert current(again.job).number == 2
     assert {name: again.states(name) for name in EVERYTHING} == {name: first.states(name) for name in EVERYTHING}
     assert {name: world.picture("target", name) for name in EVERYTHING} == arrived
-    undo(world.job(full()))
+    undo(world.job(keyed(*EVERYTHING)))
+    assert tables(world) == before
+
+
+# ── runs and phases ──────────────────────────────────────────────────────────────────────────────────────
+
+
+PHASES = [{"name": "one", "lines": ["Account", "Memo__c"]}, {"name": "two", "lines": ["Contact"], "after": ["one"]}]
+
+
+def two_phases() -> Template:
+    return keyed("Account", "Contact", "Memo__c", phases=PHASES)
+
+
+def test_later_phases_are_named_and_undone_first(world: World) -> None:
+    data = together(
+        some("Account", 3, ParentId=lambda n: f"a{n - 1}" if n else None),
+        some("Contact", 3, AccountId=lambda n: f"a{n}"),
+        some("Memo__c", 2, WhatId=lambda n: ("a1", "c1")[n]),
+    )
+    world.reset(data, rows_of("Account", [{"Key__c": "a1", "Name": "Theirs"}]))
+    before = tables(world)
+    recipe = two_phases()
+    for phase in ("one", "two"):
+        assert migrate(world.job(recipe, phase)).failed() == []
+    with pytest.raises(ConfigError, match=r"phase 'two' run 1 .closed. came later.*--include-later"):
+        rollback(world.job(recipe, "one"))
+    job = world.job(recipe, "one")
+    plans = plan_rollback(job, include_later=True)
+    assert [(plan.phase, plan.total("delete"), plan.in_conflict) for plan in plans] == [("two", 3, 0), ("one", 4, 0)]
+    pending = job.store.pending(job.plan.source_org_id, job.plan.target_org_id)
+    assert pending.open("Memo__c").collect()["field"].to_list() == ["WhatId"]
+    release_all()
+    results = rollback(job, include_later=True)
+    assert [(result.phase, result.complete) for result in results] == [("two", True), ("one", True)]
+    assert tables(world) == before
+    assert pending.open("Memo__c").collect().is_empty()
+    with pytest.raises(ConfigError, match="nothing to roll back: all its runs are rolled back"):
+        rollback(job)
+    # Phase two comes after phase one, which is not done any more.
+    with pytest.raises(ConfigError, match="is rolled_back"):
+        migrate(world.job(recipe, "two"))
+    for phase in ("one", "two"):
+        done = migrate(world.job(recipe, phase))
+        assert done.failed() == []
+    assert world.counts("Account", "Contact") == {"Account": 3, "Contact": 3}
+
+
+def test_runs_are_undone_newest_first_each_to_what_it_found(world: World) -> None:
+    world.reset(some("Account", 4, Size__c=lambda n: str(n)), rows_of("Account", [{"Key__c": "a0", "Name": "Theirs"}]))
+    recipe = keyed("Account")
+    states = [tables(world)]
+    migrate(world.job(recipe))
+    states.append(tables(world))
+    world.execute("source", "UPDATE Account SET Size__c = 77 WHERE Key__c IN ('a0', 'a2')")
+    assert migrate(world.job(recipe)).states("Account") == {"identical": 2, "updated": 2}
+    assert tables(world) != states[-1]
+    with pytest.raises(ConfigError, match=r"run 2 .closed. came later"):
+        rollback(world.job(recipe), 1)
+    with pytest.raises(ConfigError, match=r"no run 3 .there are: 1, 2."):
+        rollback(world.job(recipe), 3)
+    job = world.job(recipe)
+    assert undo(job).states == {"Account": {"updated": 2}}
+    assert tables(world) == states.pop()
+    # What the first run knew before the second one is known still.
+    id_map = job.store.idmap(job.plan.source_org_id, job.plan.target_org_id)
+    assert id_map.read("Account").collect().height == 4
+    # Its own restores are no change by somebody else.
+    assert undo(job).states == {"Account": {"deleted": 3, "updated": 1}}
+    assert tables(world) == states.pop()
+    assert id_map.read("Account").collect().is_empty()
+
+
+def test_an_open_run_is_not_rolled_back_an_abandoned_one_is(world: World) -> None:
+    data = together(some("Account", 4), some("Contact", 3, AccountId=lambda n: f"a{n}"))
+    world.reset(data, rows_of("Account", [{"Key__c": "a0", "Name": "Theirs"}]))
+    before = tables(world)
+    recipe = keyed("Account", "Contact")
+    job = world.job(recipe)
+    send(job)
+    with pytest.raises(ConfigError, match=r"is open: it may still write.*isync runs abandon"):
+        rollback(job)
+    current(job).abandon("a change of mind")
+    assert undo(world.job(recipe)).complete
     assert tables(world) == before
