@@ -24,7 +24,7 @@ from isync_dagster.migration.relink import RelinkKeeper, linked_rows
 from isync_dagster.migration.rollback_effects import forget_pairs, restore_links
 from isync_dagster.migration.rollback_model import ALREADY_GONE, Conflicts, RollbackPlan, RollbackResult
 from isync_dagster.migration.rollback_plan import Undoing, plan_run, restored_images, writable
-from isync_dagster.migration.rollback_runs import guard_target, job_of, runs_to_undo
+from isync_dagster.migration.rollback_runs import guard_identity, guard_target, job_of, runs_to_undo
 from isync_dagster.migration.sending import Sender
 from isync_dagster.migration.target import described
 from isync_dagster.migration.writing import hold_target, release_target
@@ -63,6 +63,7 @@ def plan_rollback(
 
     Raises `ConfigError` where a run is open, or newer runs and later phases are in the way.
     """
+    guard_identity(job)
     policy, undoing = Conflicts(conflicts), Undoing()
     plans = []
     with ExitStack() as stack:
@@ -362,21 +363,16 @@ def _said() -> pl.Expr:
 
 
 def _account_planned(going: Rollback, item: ObjectPlan) -> None:
-    """Every record that the run wrote, with the state it has before anything is sent."""
+    """Every record that the run wrote, with the state it has before anything is sent; and what it may have written."""
+    about = {"attempt": pl.lit(0), "stage": pl.lit(going.step), "at": pl.lit(datetime.now(UTC))}
     rows = files.scan(going.records(item.object))
     going.audit(item.object).append(
-        "planned",
-        rows.select(
-            "state",
-            "code",
-            "message",
-            source_id="_source_id",
-            target_id="_target_id",
-            attempt=pl.lit(0),
-            stage=pl.lit(going.step),
-            at=pl.lit(datetime.now(UTC)),
-        ),
+        "planned", rows.select("state", "code", "message", source_id="_source_id", target_id="_target_id", **about)
     )
+    # Nobody knows the target ids of these, so there is nothing to undo them by.
+    lost = going.run.audit(item.object).latest()
+    lost = lost.filter((pl.col("state") == State.UNKNOWN) & pl.col("target_id").is_null())
+    going.audit(item.object).append("unknown", lost.select("source_id", "state", "message", **about))
 
 
 def _by_step(going: Rollback, item: ObjectPlan) -> pl.LazyFrame:

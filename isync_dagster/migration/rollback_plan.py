@@ -123,6 +123,7 @@ def _decide(
         rows.join(now, left_on="target_id", right_on="Id", how="left")
         .join(then, left_on="target_id", right_on="Id", how="left")
         .join(_kept(run, plan), left_on="target_id", right_on="Id", how="left")
+        .join(_restorable(job, run, plan), left_on="target_id", right_on="Id", how="left")
     )
     by_us = pl.lit(False)
     if live.field("CreatedDate") is not None and live.field("CreatedById") is not None:
@@ -136,7 +137,7 @@ def _decide(
         .then(pl.lit(ALREADY_GONE))
         .when(delete & pl.lit(not live.deletable))
         .then(pl.lit(str(Conflict.NOT_DELETABLE)))
-        .when(~delete & pl.col("_imaged").is_null())
+        .when(~delete & pl.col("_restorable").is_null())
         .then(pl.lit(str(Conflict.NO_BEFORE_IMAGE)))
         .when(changed)
         .then(pl.lit(str(Conflict.CHANGED_SINCE)))
@@ -159,7 +160,8 @@ def _decide(
 
 def _to_undo(rollback: Rollback, plan: ObjectPlan) -> pl.LazyFrame:
     """What the run wrote, without what an earlier rollback has undone."""
-    rows = written(rollback.run.audit(plan.object).read())
+    # Two source records that led to one target record are one record to undo.
+    rows = written(rollback.run.audit(plan.object).read()).unique("target_id", keep="any")
     for earlier in rollbacks(rollback.run):
         if earlier.number < rollback.number:
             done = earlier.audit(plan.object).latest().filter(pl.col("state").is_in([State.DELETED, State.UPDATED]))
@@ -193,6 +195,14 @@ def _kept(run: Run, plan: ObjectPlan) -> pl.LazyFrame:
     ids = [log.read(part).select("Id") for part in log.parts()]
     frame = pl.concat(ids).unique() if ids else pl.LazyFrame(schema={"Id": pl.String})
     return frame.with_columns(_imaged=pl.lit(True))
+
+
+def _restorable(job: SyncJob, run: Run, plan: ObjectPlan) -> pl.LazyFrame:
+    """`Id` and `_restorable` of every record of which a field can be set back."""
+    found = (restored_images(job, run, plan, late) for late in (False, True))
+    ids = [frame.select("Id") for frame in found if frame is not None]
+    frame = pl.concat(ids).unique() if ids else pl.LazyFrame(schema={"Id": pl.String})
+    return frame.with_columns(_restorable=pl.lit(True))
 
 
 def _named_fields(run: Run, plan: ObjectPlan) -> set[str]:

@@ -11,6 +11,7 @@ from isync_dagster.migration.closing import closed, sending_windows
 from isync_dagster.migration.model import SyncJob
 from isync_dagster.plan.model import Plan
 from isync_dagster.records.undo import Window, merged
+from isync_dagster.schema.snapshot import OrgIdentity
 from isync_dagster.store.rollbacks import rollbacks, unfinished
 from isync_dagster.store.runs import Run, RunState
 
@@ -81,14 +82,20 @@ def job_of(job: SyncJob, run: Run) -> SyncJob:
     return replace(job, plan=plan, phase=run.job.phase)
 
 
-def guard_target(job: SyncJob) -> None:
-    """Refuse a target that is not the planned one, and production without consent. The source is not asked."""
+def guard_identity(job: SyncJob) -> OrgIdentity:
+    """The target, which must be the planned one. The source is not asked: it may be retired."""
     target = job.target.identity()
     if target.org_id != job.plan.target_org_id:
         raise PlanError(
             f"The target org {job.plan.target_alias!r} is {target.org_id} ({target.name}), but the run wrote to "
             f"{job.plan.target_org_id}. Check orgs.yaml: nothing was touched."
         )
+    return target
+
+
+def guard_target(job: SyncJob) -> None:
+    """Refuse a target that is not the planned one, and production without consent."""
+    target = guard_identity(job)
     job.target.require_writable()
     if target.is_production and job.options.confirm_production != target.org_id:
         raise OrgsError(

@@ -62,6 +62,8 @@ def images(parts: Sequence[pl.LazyFrame], fields: Mapping[str, Field]) -> pl.Laz
             pl.col("_changed").list.explode().drop_nulls().unique(),
             *(pl.col(name).filter(pl.col("_changed").list.contains(name)).first() for name in known),
         )
+    else:
+        together = together.unique("Id", keep="any")
     return together.filter(pl.col("_changed").list.len() > 0)
 
 

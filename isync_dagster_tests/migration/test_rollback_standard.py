@@ -15,14 +15,14 @@ from isync_dagster.migration.rollback import plan_rollback, rollback
 from isync_dagster.migration.writing import release_all
 from isync_dagster_tests.end_to_end.workbench import bench, template_of
 
-SETTINGS = "objects:\n  Account: {match_key: Name}\n  Contract: {match_key: Description}\n"
+SETTINGS = "objects:\n  Account: {match_key: Name}\n  Contract: {match_key: CustomerSignedTitle}\n"
 
 
 def _data(accounts: tuple[str, ...], contracts: dict[str, tuple[str, str]]) -> DataSet:
     data = DataSet()
     data.add("Account", pl.DataFrame([{"_ref": name, "Name": name} for name in accounts]))
     rows = [
-        {"_ref": name, "Description": name, "AccountId": account, "Status": status, "ContractTerm": "12"}
+        {"_ref": name, "CustomerSignedTitle": name, "AccountId": account, "Status": status, "ContractTerm": "12"}
         for name, (account, status) in contracts.items()
     ]
     data.add("Contract", pl.DataFrame(rows))
@@ -43,7 +43,7 @@ def test_a_staged_status_and_restricted_lookups(tmp_path: Path) -> None:
         plan = work.plan(template_of(["Account", "Contract"], SETTINGS))
         (summary,) = work.run(plan)
         assert summary.kept
-        statuses = dict(work.target.table("Contract").select("Description", "Status").iter_rows())
+        statuses = dict(work.target.table("Contract").select("CustomerSignedTitle", "Status").iter_rows())
         assert statuses == {"one": "Activated", "two": "Draft", "old": "Activated"}
         job = SyncJob(plan, "all", work.source_client, work.target_client, work.store)
         patched: list[str] = []
@@ -56,10 +56,12 @@ def test_a_staged_status_and_restricted_lookups(tmp_path: Path) -> None:
         work.target_client.request = seen  # type: ignore[method-assign]
         # Somebody's contract on an account that the run made forbids its deletion.
         account = work.target.table("Account").filter(pl.col("Name") == "A")["Id"][0]
-        work.target.load("Contract", pl.DataFrame([{"Description": "theirs", "AccountId": account, "Status": "Draft"}]))
+        work.target.load(
+            "Contract", pl.DataFrame([{"CustomerSignedTitle": "theirs", "AccountId": account, "Status": "Draft"}])
+        )
         with work.target.storage.transaction() as cursor:
             later = "now() AT TIME ZONE 'UTC' + INTERVAL 1 HOUR"
-            cursor.execute(f"UPDATE \"Contract\" SET CreatedDate = {later} WHERE \"Description\" = 'theirs'")
+            cursor.execute(f'UPDATE "Contract" SET CreatedDate = {later} WHERE "CustomerSignedTitle" = \'theirs\'')
         (planned,) = plan_rollback(job)
         assert [dict(item.conflicts) for item in planned.objects] == [{}, {"BLOCKED_BY_OTHERS": 1}]
         (result,) = rollback(job)
@@ -68,7 +70,7 @@ def test_a_staged_status_and_restricted_lookups(tmp_path: Path) -> None:
         deletions = next(number for number, call in enumerate(patched) if call.startswith("DELETE"))
         assert drafts < deletions
         with work.target.storage.transaction() as cursor:
-            cursor.execute("DELETE FROM \"Contract\" WHERE \"Description\" = 'theirs'")
+            cursor.execute('DELETE FROM "Contract" WHERE "CustomerSignedTitle" = \'theirs\'')
         (again,) = rollback(job, 1)
         assert again.complete
         assert [_table(work.target, name) for name in ("Account", "Contract")] == was
