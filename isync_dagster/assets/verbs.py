@@ -19,6 +19,8 @@ VERBS: dict[str, str | Callable[..., Any]] = {
     keys.LOAD: "isync_dagster.migration.load:load",
     keys.RELINK: "isync_dagster.migration.relink:relink",
     "finish": "isync_dagster.migration.finish:finish",
+    "plan_rollback": "isync_dagster.migration.rollback:plan_rollback",
+    "rollback": "isync_dagster.migration.rollback:rollback",
     "check_conservation": "isync_dagster.migration.checks:check_conservation",
     "check_rejected_rows": "isync_dagster.migration.checks:check_rejected_rows",
     "check_target": "isync_dagster.migration.checks:check_target",

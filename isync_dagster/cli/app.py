@@ -1,4 +1,4 @@
-"""The command line: `isync orgs|template|plan|migrate|validate|runs|errors|demo|ui|local-org`."""
+"""The command line: `isync orgs|template|plan|migrate|validate|rollback|runs|errors|demo|ui|local-org`."""
 
 from __future__ import annotations
 
@@ -154,6 +154,42 @@ def runs_abandon(
     console = make_console()
     with errors_end_the_command(console):
         commands.abandon(console, template, phase, why, yes)
+
+
+@app.command(epilog=EXIT_CODES)
+def rollback(
+    template: Template,
+    phase: Annotated[str, typer.Option("--phase", "-p", help="The phase whose run is undone.")],
+    run: Annotated[int | None, typer.Option(help="Number of the run; else the newest that is not rolled back.")] = None,
+    conflicts: Annotated[
+        str, typer.Option(help="Records that somebody changed since, or that others hang on: skip, force or stop.")
+    ] = "skip",
+    include_later: Annotated[
+        bool, typer.Option("--include-later", help="Newer runs and dependent phases first, where there are any.")
+    ] = False,
+    hard_delete: Annotated[bool, typer.Option("--hard-delete", help="Past the recycle bin.")] = False,
+    plan: Annotated[bool, typer.Option("--plan", help="Only show what would be done; writes to no org.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    confirm_production: Production = "",
+) -> None:
+    """Undo a run: delete what it inserted, restore what it changed, and account for every record."""
+    from isync_dagster.cli import rollback as commands
+
+    console = make_console()
+    with errors_end_the_command(console):
+        code = commands.rollback(
+            console,
+            template,
+            phase,
+            run=run,
+            conflicts=conflicts,
+            include_later=include_later,
+            hard_delete=hard_delete,
+            plan_only=plan,
+            yes=yes,
+            confirm_production=confirm_production,
+        )
+    raise typer.Exit(int(code))
 
 
 @app.command()

@@ -17,7 +17,7 @@ from isync_dagster.local_org import special
 from isync_dagster.local_org.defaults import Actor, fill_defaults, fill_insert
 from isync_dagster.local_org.derive import derive_insert, derive_update
 from isync_dagster.local_org.ids import to18_expr
-from isync_dagster.local_org.org_schema import OrgSchema, quote
+from isync_dagster.local_org.org_schema import OrgSchema, columns, quote
 from isync_dagster.local_org.references import refuse_bad_references
 from isync_dagster.local_org.rows import Rows
 from isync_dagster.local_org.rules import (
@@ -151,10 +151,13 @@ class Writer:
     def _write_update(self, frame: pl.DataFrame, sobject: SObject) -> None:
         table = quote(sobject.name)
         changed = [item.name for item in fields_of(sobject, frame.columns) if item.name != "Id"]
+        # A time of a frame is a TIME_NS, which does not meet the table's TIME by itself.
+        kinds = columns(sobject)
+        given = {name: f"CAST(n.{quote(name)} AS {kinds[name]})" for name in changed}
         sets = [
-            f"{quote(name)} = CASE WHEN n.{quote(SET + name)} THEN n.{quote(name)} ELSE t.{quote(name)} END"
+            f"{quote(name)} = CASE WHEN n.{quote(SET + name)} THEN {given[name]} ELSE t.{quote(name)} END"
             if SET + name in frame.columns
-            else f"{quote(name)} = coalesce(n.{quote(name)}, t.{quote(name)})"
+            else f"{quote(name)} = coalesce({given[name]}, t.{quote(name)})"
             for name in changed
         ]
         booleans = [item.name for item in fields_of(sobject, frame.columns) if item.type == "boolean"]

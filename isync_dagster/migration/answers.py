@@ -31,7 +31,7 @@ def known_schema() -> dict[str, Any]:
 
 def from_answers(answers: pl.DataFrame, operation: str) -> pl.DataFrame:
     """Answers of a collections call (target_id, created, code, message, fields) as outcomes with a record state."""
-    done = pl.lit(str(State.UPDATED if operation == "update" else State.INSERTED))
+    done = pl.lit(str({"update": State.UPDATED, "delete": State.DELETED}.get(operation, State.INSERTED)))
     if operation == "upsert":
         # The record was there already: a repeat after a lost answer, or one that another tool brought.
         done = pl.when(pl.col("created").eq_missing(False)).then(pl.lit(str(State.UPDATED))).otherwise(done)

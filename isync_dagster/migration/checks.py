@@ -21,7 +21,7 @@ from isync_dagster.migration.runs import latest_run
 from isync_dagster.migration.target import reread
 from isync_dagster.migration.threshold import allowed_rejects
 from isync_dagster.plan.model import Lookup, ObjectPlan
-from isync_dagster.store.runs import Run
+from isync_dagster.store.runs import Run, RunState
 
 WRONG_SHOWN = 10
 """Wrong lookups of one field that a check lists."""
@@ -99,7 +99,7 @@ def check_target(job: SyncJob, object: str) -> tuple[Verdict, Verdict]:
     if run is None:
         return _no_run(job, object, "record_count"), _no_run(job, object, "relationships")
     lookups = [lookup for lookup in plan.lookups if not lookup.deferred]
-    rows = reread(job, run, plan, [lookup.target.name for lookup in lookups], "verify")
+    rows = reread(job, run, plan, [lookup.target.name for lookup in lookups], "verify", stamps=True)
     return _record_count(job, run, plan, rows), _relationships(job, run, plan, rows, lookups, "relationships")
 
 
@@ -120,6 +120,9 @@ def check_relinked(job: SyncJob, object: str) -> Verdict:
 def _judged(job: SyncJob, object: str) -> tuple[Run | None, ObjectPlan]:
     plan = job.object(object)
     run = latest_run(job)
+    if run is not None and run.state is RunState.ROLLED_BACK:
+        # There is nothing left of it to judge; what it holds tells what was, not what is.
+        return None, plan
     if run is not None and not (run.audit(object).parts() and has_rows(run, object)):
         if missing := missing_of(run):
             raise ConfigError(f"{object} cannot be checked any more: {'; '.join(missing)}.")
@@ -248,6 +251,7 @@ def _verdict(
 
 
 def _no_run(job: SyncJob, object: str, name: str) -> Verdict:
-    return Verdict(
-        name, object, job.phase, 0, False, f"Phase {job.phase!r} has not run yet: nothing was judged.", "warn"
-    )
+    latest = latest_run(job)
+    why = "has not run yet" if latest is None else f"was rolled back (run {latest.number})"
+    number = 0 if latest is None else latest.number
+    return Verdict(name, object, job.phase, number, False, f"Phase {job.phase!r} {why}: nothing was judged.", "warn")

@@ -17,7 +17,7 @@ class Chunk:
 
     number: int
     operation: str
-    """insert | update | upsert"""
+    """insert | update | upsert | delete | hardDelete"""
     way: str
     """bulk | collections"""
     wave: int
@@ -40,8 +40,8 @@ def cut(
 ) -> Iterator[tuple[Chunk, pl.LazyFrame]]:
     """Chunks of a payload (`_row`, `_source_id`, `_target_id`, `_collections`, then wire strings), in row order.
 
-    Rows with a value that is literally `#N/A` go by collections, which can say it; so do a few updates, which
-    are repeatable there and cost one call instead of six.
+    Rows with a value that is literally `#N/A` go by collections, which can say it; so do a few updates and
+    deletes, which are repeatable there and cost one call instead of six (a hard delete is for Bulk jobs alone).
     """
     cells = [pl.col(name) for name in payload.collect_schema().names() if not name.startswith("_")]
     # As a line of CSV with every value quoted, so never less than is sent.
@@ -54,7 +54,7 @@ def cut(
     for literal in (False, True):
         part = payload.filter(pl.col("_collections") == literal).drop("_collections")
         counts = chunks.filter(pl.col("_collections") == literal)["len"].to_list()
-        small = operation != "insert" and sum(counts) <= job.options.collections_rows
+        small = operation not in ("insert", "hardDelete") and sum(counts) <= job.options.collections_rows
         way = "collections" if literal or small else "bulk"
         start = 0
         for count in counts:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import polars as pl
 
 from isync_dagster.errors import ConfigError
+from isync_dagster.migration.closing import read_stamps
 from isync_dagster.migration.extract import extracted
 from isync_dagster.migration.healing import heal_after, notes_of
 from isync_dagster.migration.links import link_totals
@@ -24,10 +25,11 @@ from isync_dagster.store.runs import Run
 
 
 def finish(job: SyncJob) -> Summary:
-    """Close the run, give the lease back, write the report; the run stays open while an object is not through."""
+    """Close the run with a last look at what it wrote, give the lease back, write the report; the run stays open while an object is not through."""
     run = current_run(job)
     _refuse_unfinished(job, run)
     healed = heal_after(job, run)
+    read_stamps(job, run)
     summary = summarize(job, run)
     summary = replace(
         summary,

@@ -20,6 +20,7 @@ from isync_dagster.migration.runs import current_run
 from isync_dagster.migration.sending import Sender
 from isync_dagster.migration.target import known_before
 from isync_dagster.migration.threshold import allowed_rejects
+from isync_dagster.migration.upsert_images import keep_upsert_images
 from isync_dagster.migration.writing import hold_target
 from isync_dagster.plan.model import ObjectPlan
 from isync_dagster.records.payload import insert_payload, update_payload
@@ -135,6 +136,7 @@ def _plan_wave(job: SyncJob, run: Run, plan: ObjectPlan, rows: pl.LazyFrame, wav
         return
     if plan.wave_rule == "self_levels":
         rows = _with_parents(job, run, plan, rows, wave)
+    keep_upsert_images(job, run, plan, rows, wave)
     operation = "upsert" if plan.migration_key else "insert"
     number = wave * WAVE_CHUNKS
     for kind, payload in ((operation, insert_payload(rows, plan)), ("update", update_payload(rows, plan))):
@@ -226,13 +228,21 @@ def sent(entry: Entry) -> dict[str, pl.Expr]:
 
 
 def send_wave(
-    job: SyncJob, run: Run, plan: ObjectPlan, sender: Sender, wave: int, check: Callable[[], None]
+    job: SyncJob,
+    run: Run,
+    plan: ObjectPlan,
+    sender: Sender,
+    wave: int,
+    check: Callable[[], None],
+    why_stop: Callable[[], str | None] | None = None,
 ) -> str | None:
     """Send the chunks of a wave that are not done, side by side; why it stopped early, or None.
 
-    Rows that must be settled against the target wait until no chunk is in flight. With continue on error off,
-    nothing more is sent once more rows are refused than allowed. `check` proves that the lease still holds.
+    Rows that must be settled against the target wait until no chunk is in flight. Nothing more is sent once `why_stop`
+    says why; without it, that is with continue on error off once more rows are refused than allowed. `check` proves
+    that the lease still holds.
     """
+    stop = why_stop or (lambda: _why_stop(job, run, plan))
     numbers = [number for number in sender.ledger.chunks() if number // WAVE_CHUNKS == wave]
     open_chunks = [number for number in numbers if sender.is_open(number)]
     for number in open_chunks:
@@ -241,7 +251,7 @@ def send_wave(
     name = f"{plan.object}-{sender.stage}"
     with ThreadPoolExecutor(max_workers=job.options.parallel_jobs, thread_name_prefix=name) as pool:
         futures = {
-            pool.submit(contextvars.copy_context().run, _send_one, job, run, plan, sender, check, number): number
+            pool.submit(contextvars.copy_context().run, _send_one, job, stop, sender, check, number): number
             for number in open_chunks
         }
         try:
@@ -254,10 +264,10 @@ def send_wave(
             raise
     for number in sorted(unsettled):
         check()
-        sender.settle(number, _claimed(job, run, plan))
+        sender.settle(number, claimed(job, run, plan))
         while not sender.drive(number):
-            sender.settle(number, _claimed(job, run, plan))
-    return _why_stop(job, run, plan)
+            sender.settle(number, claimed(job, run, plan))
+    return stop()
 
 
 def stop_over_unknown(job: SyncJob, run: Run, plan: ObjectPlan) -> None:
@@ -293,15 +303,17 @@ def is_through(ledger: Ledger) -> bool:
     return not any(entry is not None and entry.payload.get("again") for entry in last)
 
 
-def _send_one(job: SyncJob, run: Run, plan: ObjectPlan, sender: Sender, check: Callable[[], None], number: int) -> bool:
-    if _why_stop(job, run, plan) is not None and not sender.in_flight(number):
+def _send_one(
+    job: SyncJob, stop: Callable[[], str | None], sender: Sender, check: Callable[[], None], number: int
+) -> bool:
+    if stop() is not None and not sender.in_flight(number):
         return True
     with job.target.job_slot():
         check()
         return sender.drive(number)
 
 
-def _claimed(job: SyncJob, run: Run, plan: ObjectPlan) -> pl.Series:
+def claimed(job: SyncJob, run: Run, plan: ObjectPlan) -> pl.Series:
     """Target ids that cannot be what was just sent: other source records have them, or they were there before.
 
     Bounded by one object's ids, 18 characters each; looked at only where an answer was lost.

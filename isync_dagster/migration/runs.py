@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from isync_dagster.errors import ConfigError, OrgsError, PlanError
 from isync_dagster.migration.model import SyncJob
+from isync_dagster.store.rollbacks import unfinished
 from isync_dagster.store.runs import Run
 
 
@@ -18,6 +19,7 @@ def open_run(job: SyncJob) -> Run:
     if run is None:
         guard_orgs(job)
         guard_phase_order(job)
+        guard_rollback(job)
         run = runs.open_or_resume(
             plan_json=job.plan.to_json(),
             plan_hash=job.plan.hash,
@@ -82,6 +84,18 @@ def guard_orgs(job: SyncJob) -> None:
             f"The target {job.plan.target_alias!r} ({target.name}) is a production org. To write to it, give its org id "
             f"{target.org_id} as `confirm_production` in the run's config (resources: run_options), or "
             f"`isync migrate {job.plan.template} --confirm-production {target.org_id}`."
+        )
+
+
+def guard_rollback(job: SyncJob) -> None:
+    """Refuse a new run while the newest one is half rolled back: it would match what is about to be deleted."""
+    latest = job.store.runs(job.key).latest()
+    going = unfinished(latest) if latest is not None else None
+    if latest is not None and going is not None:
+        raise ConfigError(
+            f"The rollback of run {latest.number} of phase {job.phase!r} was begun and is not through. Finish it first: "
+            f"`isync rollback {job.plan.template} --phase {job.phase}` goes on where it stopped.",
+            run=latest.number,
         )
 
 

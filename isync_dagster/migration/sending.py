@@ -43,7 +43,7 @@ CREATE_TRIES = 5
 
 
 class Sender:
-    """Sends the chunks of one object and stage (`load` or `relink`)."""
+    """Sends the chunks of one object and stage (`load`, `relink`, `rollback-1`, …)."""
 
     def __init__(
         self, job: SyncJob, run: Run, plan: ObjectPlan, stage: str, keep: Callable[[str, pl.DataFrame, Entry], None]
@@ -111,6 +111,24 @@ class Sender:
     def in_flight(self, number: int) -> bool:
         """True where something of the chunk was sent and its outcome is not accounted yet."""
         return self._last(number).state not in ("planned", "done")
+
+    def account(self, number: int) -> bool:
+        """Bring what was sent of a chunk to account and send nothing; False where rows must be settled first.
+
+        Call `resume` before. What was never processed stays unsent.
+        """
+        while True:
+            entry = self._last(number)
+            match entry.state:
+                case "closed":
+                    self._wait(number, entry)
+                case "finished":
+                    if not self._pair(number, entry):
+                        return False
+                case "paired":
+                    self._keep(number, entry)
+                case _:
+                    return True
 
     def resume(self, number: int) -> None:
         """Bring a chunk that another process left behind to a state that `drive` can go on from."""
@@ -226,6 +244,8 @@ class Sender:
                     answers = client.insert(self.plan.target_object, sent, fields)
                 case "update":
                     answers = client.update(self.plan.target_object, sent, fields)
+                case "delete":
+                    answers = client.delete(self.plan.target_object, sent)
                 case _:
                     answers = client.upsert(self.plan.target_object, sent, fields, entry.payload["external_id"])
         except UnknownOutcome:
@@ -243,7 +263,7 @@ class Sender:
             self._paired(number, entry, rows, known)
             return True
         if entry.payload["operation"] != "insert":
-            # Updates and upserts are repeatable: what has no result is simply sent again.
+            # Updates, upserts and deletes are repeatable: what has no result is simply sent again.
             self._paired(number, entry, rows, with_state(known, open_rows, AGAIN))
             return True
         files.write_parquet(self._known_path(number, entry.attempt), known)

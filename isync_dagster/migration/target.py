@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable
+from datetime import UTC, datetime
+from weakref import WeakKeyDictionary
 
 import polars as pl
 from upath import UPath
@@ -11,11 +14,16 @@ from isync_dagster.migration import reading
 from isync_dagster.migration.model import SyncJob
 from isync_dagster.plan.model import ObjectPlan
 from isync_dagster.records.decide import target_fields
-from isync_dagster.schema.model import Field
+from isync_dagster.records.undo import STAMPS
+from isync_dagster.salesforce.org import Org
+from isync_dagster.schema.model import Field, SObject
 from isync_dagster.store import files
 from isync_dagster.store.runs import Run
 
 ID = Field(name="Id", type="id")
+
+_lock = threading.Lock()
+_described: WeakKeyDictionary[Org, dict[str, SObject]] = WeakKeyDictionary()
 
 
 def known_fields(plan: ObjectPlan) -> dict[str, Field]:
@@ -57,14 +65,42 @@ def known_before(run: Run, plan: ObjectPlan) -> pl.LazyFrame:
     return reading.scan(run.folder / "target" / plan.object, match_fields(plan)).select("Id")
 
 
-def reread(job: SyncJob, run: Run, plan: ObjectPlan, names: Iterable[str], stage: str) -> pl.LazyFrame:
-    """Id and the named fields of the target's rows as they are now; an earlier re-read is thrown away."""
+def reread(
+    job: SyncJob, run: Run, plan: ObjectPlan, names: Iterable[str], stage: str, *, stamps: bool = False
+) -> pl.LazyFrame:
+    """Id and the named fields of the target's rows as they are now; an earlier re-read is thrown away.
+
+    With `stamps` the fields that tell a later change come along (`stamp_fields`), for the end of the run to reuse.
+    """
     folder = verify_folder(run, plan, stage)
     files.remove_tree(folder)
     known = known_fields(plan)
-    fields = (ID, *(known[name] for name in names))
+    fields = [ID, *(known[name] for name in names)]
+    if stamps:
+        files.write_json(started_path(run, plan, stage), {"at": datetime.now(UTC)})
+        fields += [field for field in stamp_fields(job, plan.target_object) if field.name not in known]
     reading.read(job, job.target, object=plan.target_object, fields=fields, folder=folder, stage=stage)
     return reading.scan(folder, fields)
+
+
+def stamp_fields(job: SyncJob, target_object: str) -> tuple[Field, ...]:
+    """Those of `records.undo.STAMPS` that the target's object has."""
+    found = described(job, target_object)
+    return tuple(field for name, field in STAMPS.items() if found.field(name) is not None)
+
+
+def described(job: SyncJob, target_object: str) -> SObject:
+    """The target's object as it describes itself, asked once a connection."""
+    with _lock:
+        known = _described.setdefault(job.target, {})
+    if target_object not in known:
+        known[target_object] = job.target.describe(target_object)
+    return known[target_object]
+
+
+def started_path(run: Run, plan: ObjectPlan, stage: str) -> UPath:
+    """Says when a re-read with stamps was begun, by the worker's clock."""
+    return verify_folder(run, plan, stage) / "started.json"
 
 
 def verify_folder(run: Run, plan: ObjectPlan, stage: str) -> UPath:

@@ -1,4 +1,4 @@
-"""A migration in a process of its own that kills itself at a named transition of the ledger."""
+"""A migration (or a rollback) in a process of its own that kills itself at a named transition of the ledger."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from isync_dagster.migration.model import RunOptions, SyncJob
+from isync_dagster.migration.rollback import rollback
 from isync_dagster.plan.model import Plan
 from isync_dagster.salesforce.org import Org
 from isync_dagster.salesforce.orgs import OrgConfig
@@ -52,7 +53,10 @@ def main(path: str) -> None:
         Store.open(recipe["store"]),
         RunOptions(**recipe["options"]),
     )
-    send(job)
+    if recipe.get("verb") == "rollback":
+        rollback(job)
+    else:
+        send(job)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,130 @@
+"""The closing re-read: how the target's records were stamped when a run was through with them.
+
+A rollback must not undo what people have changed since, and must not take the run's own second pass, roll-ups and
+flows for such a change. So the last thing a run does is to read the stamps of the records that it wrote: one filtered
+read an object (`SystemModstamp` is indexed), and none where a check has read the object since the last row was sent.
+
+    closing/<Object>/part-*.parquet   Id, SystemModstamp, LastModifiedDate, LastModifiedById (those there are)
+    closing/closed.json               the target's time, and the user that wrote
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import polars as pl
+from upath import UPath
+
+from isync_dagster.migration import reading
+from isync_dagster.migration.model import SyncJob
+from isync_dagster.migration.settling import user_id
+from isync_dagster.migration.target import ID, stamp_fields, started_path, verify_folder
+from isync_dagster.plan.model import ObjectPlan
+from isync_dagster.records.undo import STAMPS, Window, merged
+from isync_dagster.schema.types import dtype
+from isync_dagster.store import files
+from isync_dagster.store.ledger import ChunkState
+from isync_dagster.store.runs import Run
+
+AROUND = timedelta(hours=1)
+"""How long before a run was opened a search for what it wrote begins: the clocks of orgs and workers may differ."""
+MARGIN = timedelta(seconds=5)
+"""What is added to both ends of a time in which rows were sent: orgs stamp whole seconds, by their own clock."""
+
+
+def read_stamps(job: SyncJob, run: Run, *, anew: bool = False) -> None:
+    """Read the stamps of every record that the run wrote, unless that was done.
+
+    What a cut-off earlier call read is thrown away, since more may have been sent. `anew` is for rows that were sent
+    after the run was closed.
+    """
+    folder = run.folder / "closing"
+    if files.exists(folder / "closed.json") and not anew:
+        return
+    files.remove_tree(folder)
+    last = last_sent(run)
+    for plan in job.plan.objects:
+        if not _was_written(run, plan) or _from_check(run, plan, last):
+            continue
+        fields = (ID, *stamp_fields(job, plan.target_object))
+        reading.read(
+            job,
+            job.target,
+            object=plan.target_object,
+            fields=fields,
+            where=touched_since(run, [field.name for field in fields]),
+            folder=folder / plan.object,
+            stage="closing",
+        )
+    looked = {"at": job.target.server_time(), "by_worker": datetime.now(UTC), "user": user_id(job.target)}
+    files.write_json(folder / "closed.json", looked)
+
+
+def closed(run: Run) -> dict[str, Any] | None:
+    """`at` (the target's time, ISO), `by_worker` (the worker's) and `user` of the closing re-read, or None where there was none."""
+    return files.read_json(run.folder / "closing" / "closed.json")
+
+
+def stamps_of(run: Run, object: str) -> pl.LazyFrame:
+    """Id and the stamps (`STAMPS`) of an object's records at the end of the run; null where the object lacks one."""
+    schema = {"Id": pl.String(), **{name: dtype(field) for name, field in STAMPS.items()}}
+    return files.scan(_folder(run, object) / "part-*.parquet", schema)
+
+
+def touched_since(run: Run, names: list[str]) -> str:
+    """The condition that finds what was written since the run was opened; empty where nothing tells it."""
+    stamp = next((name for name in ("SystemModstamp", "LastModifiedDate", "CreatedDate") if name in names), None)
+    since = (min(run.t0, run.opened_at) - AROUND).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return f"{stamp} >= {since}" if stamp else ""
+
+
+def sending_windows(run: Run, after: datetime | None = None) -> list[Window]:
+    """The times in which the run (its second pass, retries and rollbacks too) was sending rows, overlaps joined.
+
+    `after`: only what was sent since, by the clock of the workers. Bounded by the chunks of its ledgers: two small files each.
+    """
+    windows: list[Window] = []
+    for step, object in run.ledgers():
+        ledger = run.ledger(step, object)
+        for chunk, (last, _) in ledger.states().items():
+            for attempt in range(1, last + 1):
+                sent = ledger.entry(chunk, attempt, ChunkState.CREATED)
+                ended = ledger.entry(chunk, attempt, ChunkState.DONE) or ledger.last(chunk)
+                if sent is not None and ended is not None and (after is None or sent.at > after):
+                    start = datetime.fromisoformat(sent.payload["sent_at"])
+                    windows.append((min(start, sent.at) - MARGIN, max(start, ended.at) + MARGIN))
+    return merged(windows)
+
+
+def last_sent(run: Run) -> datetime | None:
+    """When the run's ledgers were last written to, by the clock of the worker that did; None where nothing was sent."""
+    found: list[datetime] = []
+    for step, object in run.ledgers():
+        ledger = run.ledger(step, object)
+        entries = (ledger.last(chunk) for chunk in ledger.chunks())
+        found += [entry.at for entry in entries if entry is not None]
+    return max(found, default=None)
+
+
+def _was_written(run: Run, plan: ObjectPlan) -> bool:
+    return any(part != "remap" for part in run.audit(plan.object).parts())
+
+
+def _folder(run: Run, object: str) -> UPath:
+    return run.folder / "closing" / object
+
+
+def _from_check(run: Run, plan: ObjectPlan, last: datetime | None) -> bool:
+    """Take the stamps from the re-read of a check that began after the last row was sent; False where none did."""
+    started = files.read_json(started_path(run, plan, "verify"))
+    there = verify_folder(run, plan, "verify")
+    if started is None or last is None or datetime.fromisoformat(started["at"]) <= last:
+        return False
+    if reading.recorded(there) is None:
+        return False
+    schema = {"Id": pl.String(), **{name: dtype(field) for name, field in STAMPS.items()}}
+    ours = run.audit(plan.object).read().filter(pl.col("stage") != "remap").select(Id="target_id").drop_nulls().unique()
+    rows = files.scan(there / "part-*.parquet", schema).join(ours, on="Id", how="semi")
+    files.write_parquet(_folder(run, plan.object) / "part-00000.parquet", rows)
+    return True
