@@ -38,6 +38,8 @@ _PLANNED = attrgetter(
 )
 
 _NOT_COUNTED = frozenset({"fingerprint", "source_label"})
+_WHEN_TO_STOP = {"continue_on_error", "rejected_rows_threshold", "api_budget"}
+"""Settings that say when a run stops, not what it writes: an open run goes on with other ones."""
 
 
 def fingerprint(item: ObjectPlan) -> str:
@@ -67,7 +69,7 @@ def _compact(value: Any) -> Any:
     if isinstance(value, DroppedField):
         return (value.field, value.reason)
     if isinstance(value, Settings):
-        return value.model_dump(mode="json")
+        return value.model_dump(mode="json", exclude=_WHEN_TO_STOP)
     if is_dataclass(value) and not isinstance(value, type):
         return [_compact(getattr(value, entry.name)) for entry in dataclass_fields(value)]
     if isinstance(value, Mapping):
