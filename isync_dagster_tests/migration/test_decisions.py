@@ -160,7 +160,7 @@ def test_refused_rows_within_the_threshold_pass(world: World, threshold: int | s
 def test_nothing_more_is_sent_once_too_many_rows_are_refused(world: World) -> None:
     world.reset(together(some("Account", 30, Code__c="x"), some("Part__c", 3, Account__c=lambda n: f"a{n}")))
     job = world.job(template(["Account", "Part__c"]), chunk_bytes=200, parallel_jobs=1)
-    with pytest.raises(RejectedRowsError, match="Account: .* rows were refused, 0 are allowed") as stopped:
+    with pytest.raises(RejectedRowsError, match=r"Account: .* rows were refused, 0 are allowed") as stopped:
         send(job)
     for way in ("isync retry world --phase all", "isync migrate world", "isync rollback world --phase all"):
         assert way in str(stopped.value)
