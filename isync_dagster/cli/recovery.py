@@ -54,7 +54,8 @@ def retry(
     }
     options = {"confirm_production": confirm_production} if confirm_production else {}
     config = {**run_config(options, log_level="CRITICAL"), "ops": {f"{name}_rows": {"config": asked}}}
-    failures, told = [], {}
+    failures: list[Failure] = []
+    told: dict[str, Any] = {}
 
     def on_event(event: dg.DagsterEvent) -> None:
         if event.event_type is dg.DagsterEventType.STEP_FAILURE:

@@ -327,6 +327,15 @@ class Sender:
         self._record(number, attempt, "paired", kept)
         self._account(number, self._last(number))
 
+    def finish_decision(self, number: int) -> None:
+        """Account a decision that is recorded and was cut off before its rows were; harmless where there is none."""
+        entry = self._last(number)
+        if entry.state == "settled":
+            self._record(number, entry.attempt, "paired", entry.payload)
+            entry = self._last(number)
+        if entry.state == "paired" and self.ledger.entry(number, entry.attempt, "settled") is not None:
+            self._account(number, entry)
+
     def outcome(self, number: int) -> pl.DataFrame:
         """What the newest attempt of a chunk, which is done, has brought (OUTCOME_SCHEMA)."""
         entry = self._last(number)

@@ -171,7 +171,11 @@ def _chunks(job: SyncJob, run: Run, plans: Sequence[ObjectPlan]) -> list[_Chunk]
         if sender is None:
             continue
         for number, (attempt, state) in sender.ledger.states().items():
-            if state != "done":
+            if state in ("settled", "paired"):
+                sender.finish_decision(number)
+            elif state != "done":
+                continue
+            if sender.in_flight(number):
                 continue
             outcome = sender.outcome(number)
             unknown = outcome.filter(pl.col("state") == State.UNKNOWN).select("_row")
@@ -188,7 +192,7 @@ def _decide(job: SyncJob, chunk: _Chunk, found: pl.DataFrame, absent: pl.DataFra
     """Record decisions about rows of a chunk (`_source_id`, and `target_id` of those that are there)."""
     if found.is_empty() and absent.is_empty():
         return
-    open_rows = chunk.outcome.filter(pl.col("state").is_in([State.UNKNOWN, AGAIN]))
+    open_rows = chunk.outcome.filter(pl.col("state").is_in([str(State.UNKNOWN), AGAIN]))
     said = pl.concat(
         [found.select("_source_id", _to="target_id"), absent.select("_source_id", _to=pl.lit(None, pl.String))]
     )
