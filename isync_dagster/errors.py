@@ -22,7 +22,8 @@
     │   ├── PreflightError     findings before the first write
     │   ├── MissingParentError policy `stop` met a missing parent
     │   └── RejectedRowsError  continue on error is off and Salesforce refused rows
-    └── UnsettledError         rows whose outcome could not be settled: nothing more is sent
+    ├── UnsettledError         rows whose outcome could not be settled: nothing more is sent
+    └── StoppedError           a person asked the run to stop: what is left is pending, a resume goes on
 
 Row-level refusals are data (audit log), never exceptions. Every error survives pickling: its only argument
 is the message, all else is set by keyword.
@@ -140,3 +141,7 @@ class RejectedRowsError(DataError):
 
 class UnsettledError(IsyncError):
     """Rows were sent and their outcome could not be settled; nothing more is sent."""
+
+
+class StoppedError(IsyncError):
+    """A person asked the run to stop; what was sent is accounted, the rest is pending, and a resume goes on."""

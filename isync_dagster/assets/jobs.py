@@ -11,6 +11,7 @@ from pydantic import Field
 from isync_dagster.assets import keys
 from isync_dagster.assets.launch import phases_in_order, run_config, run_phase
 from isync_dagster.assets.operations import operation_jobs
+from isync_dagster.assets.recovery import recovery_jobs
 from isync_dagster.assets.rollback import rollback_job
 from isync_dagster.assets.stages import stages_of
 from isync_dagster.assets.work import boundary
@@ -30,7 +31,8 @@ class PhasesConfig(dg.Config):
 
 def template_jobs(plan: "Plan") -> list[Any]:
     """The jobs of a template."""
-    return [_migrate(plan), _migrate_phases(plan), _validate(plan), rollback_job(plan), *operation_jobs(plan)]
+    own = [_migrate(plan), _migrate_phases(plan), _validate(plan)]
+    return [*own, *recovery_jobs(plan), rollback_job(plan), *operation_jobs(plan)]
 
 
 def shared_jobs(aliases: Iterable[str]) -> list[Any]:

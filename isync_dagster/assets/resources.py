@@ -5,7 +5,7 @@
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import dagster as dg
 from pydantic import Field
@@ -43,6 +43,13 @@ class RunOptionsResource(dg.ConfigurableResource[Any]):
         ge=1,
         description="How often rows that Salesforce refused for a lock or the like are sent within a run.",
     )
+    jobs_on_cancel: Literal["wait", "abort"] = Field(
+        default="wait", description="When this run is cancelled: wait for Bulk jobs in flight, or abort them."
+    )
+    api_budget: str = Field(
+        default=_DEFAULT.api_budget,
+        description="Share of an org's daily API calls at which the run stops (90%); empty: as the template says.",
+    )
     spot_checks: int = Field(
         default=_DEFAULT.spot_checks, ge=0, description="Sample records that a relationship check lists."
     )
@@ -55,6 +62,8 @@ class RunOptionsResource(dg.ConfigurableResource[Any]):
             parallel_jobs=self.parallel_jobs,
             chunk_bytes=self.chunk_bytes,
             lock_attempts=self.lock_attempts,
+            jobs_on_cancel=self.jobs_on_cancel,
+            api_budget=self.api_budget.strip(),
             spot_checks=self.spot_checks,
         )
 
@@ -108,6 +117,7 @@ class Workbench:
         cancelled: Callable[[], bool] = lambda: False,
         progress: Callable[[Progress], None] = lambda _: None,
         opened_by: str = "isync",
+        session: str = "",
     ) -> SyncJob:
         """The sync job of one phase, with both orgs logged in."""
         plan = self.plan(template)
@@ -122,6 +132,7 @@ class Workbench:
             progress=progress,
             templates_folder=self.settings.templates,
             opened_by=opened_by,
+            **({"session": session} if session else {}),
         )
 
 

@@ -44,6 +44,7 @@ def sync_job(
         cancelled=Token(run_id).is_set,
         progress=Reporter(context, template, phase),
         opened_by=f"Dagster run {run_id}",
+        session=run_id,
     )
 
 

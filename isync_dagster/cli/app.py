@@ -1,4 +1,4 @@
-"""The command line: `isync orgs|template|plan|migrate|validate|rollback|runs|errors|demo|ui|local-org`."""
+"""The command line: `isync` and its verbs; what each does is in a module of its own."""
 
 from __future__ import annotations
 
@@ -46,6 +46,9 @@ app.add_typer(runs_app, name="runs")
 Template = Annotated[str, typer.Argument(help="Name of a template: the file's name without .yaml.")]
 Phases = Annotated[
     list[str] | None, typer.Option("--phase", "-p", help="A phase of the template; may be given more than once.")
+]
+Objects = Annotated[
+    list[str] | None, typer.Option("--object", "-o", help="An object of the template; may be given more than once.")
 ]
 Production = Annotated[
     str, typer.Option(help="To write to a production org: its 18-character org id, typed by you.", metavar="ORG_ID")
@@ -118,6 +121,71 @@ def migrate(template: Template, phase: Phases = None, confirm_production: Produc
     with errors_end_the_command(console):
         code = commands.migrate(console, template, phase or [], confirm_production)
     raise typer.Exit(int(code))
+
+
+@app.command(epilog=EXIT_CODES)
+def retry(
+    template: Template,
+    phase: Phases = None,
+    object: Objects = None,
+    code: Annotated[
+        list[str] | None, typer.Option(help="Only rows refused with this status code, such as UNABLE_TO_LOCK_ROW.")
+    ] = None,
+    extract_again: Annotated[
+        bool, typer.Option("--extract-again", help="Read the rows from the source anew: they were corrected there.")
+    ] = False,
+    confirm_production: Production = "",
+) -> None:
+    """Send just the refused, blocked and left rows of the newest runs again, and what waited for them."""
+    from isync_dagster.cli import recovery as commands
+
+    console = make_console()
+    with errors_end_the_command(console):
+        ended = commands.retry(
+            console, template, phase or [], object or [], code or [], extract_again, confirm_production
+        )
+    raise typer.Exit(int(ended))
+
+
+@app.command()
+def settle(
+    template: Template,
+    phase: Phases = None,
+    object: Objects = None,
+    row: Annotated[list[str] | None, typer.Option(help="Source id of a row that --as is about; without, all.")] = None,
+    said: Annotated[str, typer.Option("--as", help="What became of it: sent:TARGET_ID or not-sent.")] = "",
+    decisions: Annotated[
+        Path | None, typer.Option(help="CSV with the columns source_id and decision (sent:TARGET_ID, not-sent).")
+    ] = None,
+    export: Annotated[Path | None, typer.Option(help="Write the rows to this CSV, to fill in decisions.")] = None,
+    look: Annotated[bool, typer.Option(help="Look for the rows in the target once more first.")] = True,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Show the rows whose outcome is unknown, and settle them: by a second look at the target, or by your word."""
+    from isync_dagster.cli import recovery as commands
+
+    console = make_console()
+    with errors_end_the_command(console):
+        ended = commands.settle(
+            console, template, phase or [], object or [], row or [], said, decisions, export, look, yes
+        )
+    raise typer.Exit(int(ended))
+
+
+@app.command()
+def abort(
+    template: Template,
+    phase: Phases = None,
+    jobs: Annotated[str, typer.Option(help="Bulk jobs in flight: wait for them, or abort them.")] = "wait",
+    why: Annotated[str, typer.Option(help="Kept with the run.")] = "",
+) -> None:
+    """Stop the open runs cleanly, wherever they run: nothing new is sent, all is accounted; they can go on later."""
+    from isync_dagster.cli import recovery as commands
+
+    console = make_console()
+    with errors_end_the_command(console):
+        ended = commands.abort(console, template, phase or [], jobs, why)
+    raise typer.Exit(int(ended))
 
 
 @app.command(epilog=EXIT_CODES)

@@ -11,7 +11,10 @@ from pathlib import Path
 
 import dagster as dg
 
+from isync_dagster.assets.settings import Settings
 from isync_dagster.assets.worker import reap
+from isync_dagster.migration.reaping import reap_store
+from isync_dagster.store.store import Store
 
 DEFAULT = Path(".isync/dagster")
 
@@ -51,8 +54,9 @@ def prepare() -> Path:
 
 @contextmanager
 def dagster_instance() -> Iterator[dg.DagsterInstance]:
-    """The Dagster instance of the home, after reaping the runs whose process is gone."""
+    """The Dagster instance of the home, after reaping what dead processes left: runs, pool slots, leases, temporaries."""
     prepare()
     with dg.DagsterInstance.get() as instance:
         reap(instance)
+        reap_store(Store.open(Settings.from_env().store))
         yield instance

@@ -7,8 +7,9 @@ import polars as pl
 from isync_dagster.migration.healed import healed_links
 from isync_dagster.migration.model import LinkState, State
 from isync_dagster.migration.relink import linked_rows
-from isync_dagster.migration.remap import remapped
+from isync_dagster.migration.remap import current_rows, retried_paths
 from isync_dagster.plan.model import Lookup, ObjectPlan
+from isync_dagster.store import files
 from isync_dagster.store.runs import Run
 
 COUNTS = {"field": pl.String, "state": pl.String, "rows": pl.UInt32}
@@ -25,7 +26,7 @@ def link_states(run: Run, plan: ObjectPlan, source_id: str | None = None) -> pl.
     names = [lookup.target.name for lookup in plan.lookups]
     one = None if source_id is None else pl.col("source_id") == source_id
     state = run.audit(plan.object).latest(where=one).select(_source_id="source_id", _state="state", _there="target_id")
-    rows = remapped(run, plan.object)
+    rows = current_rows(run, plan.object)
     if source_id is not None:
         rows = rows.filter(pl.col("_source_id") == source_id)
     rows = rows.select(
@@ -43,6 +44,10 @@ def link_states(run: Run, plan: ObjectPlan, source_id: str | None = None) -> pl.
             rows = _with_level(run, plan, rows, lookup)
         elif lookup.deferred and late is not None:
             rows = _with_late(rows, late, lookup)
+    for path in retried_paths(run, "relink", plan.object):
+        again = files.scan(path)
+        for lookup in plan.lookups:
+            rows = rows if _is_level(plan, lookup) else _with_late(rows, again, lookup)
     healed = healed_links(run, plan.object)
     if healed is not None:
         for lookup in plan.lookups:
@@ -85,12 +90,13 @@ def _final(lookup: Lookup) -> pl.Expr:
 
 
 def _with_late(rows: pl.LazyFrame, late: pl.LazyFrame, lookup: Lookup) -> pl.LazyFrame:
-    """A deferred lookup as relink resolved it."""
+    """A lookup as relink, or the relink of a retry, resolved it; rows that it did not touch stay as they are."""
     name = lookup.target.name
     resolved = late.select("_source_id", _late=pl.col(name), _late_link=pl.col(f"_link.{name}").cast(pl.String))
     joined = rows.join(resolved, on="_source_id", how="left", maintain_order="left")
     return joined.with_columns(
-        pl.col("_late").alias(name), pl.coalesce("_late_link", f"_link.{name}").alias(f"_link.{name}")
+        pl.when(pl.col("_late_link").is_not_null()).then(pl.col("_late")).otherwise(pl.col(name)).alias(name),
+        pl.coalesce("_late_link", f"_link.{name}").alias(f"_link.{name}"),
     ).drop("_late", "_late_link")
 
 

@@ -15,11 +15,11 @@ from isync_dagster.migration.chunks import cut
 from isync_dagster.migration.mapped import FOLLOWED
 from isync_dagster.migration.model import IN_TARGET, Outcome, State, SyncJob
 from isync_dagster.migration.outcomes import Measure, counts_by, kept, measured, preview_of
-from isync_dagster.migration.remap import pairs_of, remapped
+from isync_dagster.migration.remap import current_rows, pairs_of, remapped
 from isync_dagster.migration.runs import current_run
 from isync_dagster.migration.sending import Sender
+from isync_dagster.migration.stopping import ask_over_refused, guarded, rows_in, stop_here, stop_of
 from isync_dagster.migration.target import known_before
-from isync_dagster.migration.threshold import allowed_rejects
 from isync_dagster.migration.upsert_images import keep_upsert_images
 from isync_dagster.migration.writing import hold_target
 from isync_dagster.plan.model import ObjectPlan
@@ -47,7 +47,8 @@ def load(job: SyncJob, object: str) -> Outcome:
     """Send the rows of `object` as remap decided; resumes where an earlier process was cut off.
 
     Raises `JobError` where Salesforce refuses a whole job, `UnsettledError` where rows were sent and their
-    outcome cannot be found out. Refused rows are states in the audit log, not exceptions.
+    outcome cannot be found out, and what `guarded` raises where the run is to stop. Refused rows are states in the
+    audit log; they stop the run (`RejectedRowsError`) where continue on error is off and they are more than allowed.
     """
     with measured() as measure:
         run = current_run(job)
@@ -57,35 +58,35 @@ def load(job: SyncJob, object: str) -> Outcome:
         rows = remapped(run, object)
         lease = hold_target(job, run)
         stop_over_unknown(job, run, plan)
-        _account_unsent(job, run, plan, rows)
-        _keep_before_images(run, plan, rows)
-        sender = Sender(job, run, plan, "load", Keeper(job, run, plan, "load"))
-        stopped = None
-        for wave in rows.select("_wave").unique().sort("_wave").collect()["_wave"].to_list():
-            _plan_wave(job, run, plan, rows.filter(pl.col("_wave") == wave), wave, sender)
-            stopped = send_wave(job, run, plan, sender, wave, lease.check)
-            if stopped is not None:
-                break
-        return load_outcome(run, plan, "load", measure, stopped)
+        account_unsent(job, run, plan, rows, "remap")
+        with guarded(job, run) as job:
+            keep_before_images(run, plan, rows, "load")
+            send_waves(
+                job, run, plan, Sender(job, run, plan, "load", Keeper(job, run, plan, "load")), rows, lease.check
+            )
+        return load_outcome(run, plan, "load", measure)
 
 
 # ── rows that need no call ───────────────────────────────────────────────────────────────────────────────
 
 
-def _account_unsent(job: SyncJob, run: Run, plan: ObjectPlan, rows: pl.LazyFrame) -> None:
+def account_unsent(job: SyncJob, run: Run, plan: ObjectPlan, rows: pl.LazyFrame, stage: str) -> None:
     """Audit rows of everything that is not sent, and of what is still to be sent (`pending`); matches into the id map."""
     decided = pl.col("_decision").cast(pl.String)
     state = decided.replace_strict(
         {decision: str(state) for decision, state in STATE_OF.items()}, default=str(State.PENDING)
     )
+    if "_made" in rows.collect_schema():
+        # This run inserted the record before, and only its second pass was refused: that is where it ended.
+        state = pl.when(pl.col("_made") & (state == State.IDENTICAL)).then(pl.lit(str(State.INSERTED))).otherwise(state)
     run.audit(plan.object).append(
-        "remap",
+        stage,
         rows.select(
             source_id="_source_id",
             target_id="_target_id",
             state=state,
             message="_reason",
-            stage=pl.lit("remap"),
+            stage=pl.lit(stage),
             rule=pl.concat_str(
                 decided,
                 pl.format("matched by {}", pl.col("_matched_by").cast(pl.String)),
@@ -106,19 +107,19 @@ def _account_unsent(job: SyncJob, run: Run, plan: ObjectPlan, rows: pl.LazyFrame
         template=job.plan.template,
         phase=job.phase,
         run=run.number,
-        part="matched",
+        part="matched" if stage == "remap" else f"{stage}-matched",
     )
 
 
-def _keep_before_images(run: Run, plan: ObjectPlan, rows: pl.LazyFrame) -> None:
+def keep_before_images(run: Run, plan: ObjectPlan, rows: pl.LazyFrame, part: str) -> None:
     """The target's present values of the fields that an update may change, before anything is sent."""
     before = run.before(plan.object)
     now = [name for name in rows.collect_schema().names() if name.startswith("_now.")]
-    if before.has("load") or not now:
+    if before.has(part) or not now:
         return
     updates = rows.filter(pl.col("_decision") == "update")
     before.write(
-        "load",
+        part,
         updates.select(pl.col("_target_id").alias("Id"), "_changed", *[pl.col(name).alias(name[5:]) for name in now]),
     )
 
@@ -135,8 +136,8 @@ def _plan_wave(job: SyncJob, run: Run, plan: ObjectPlan, rows: pl.LazyFrame, wav
     if files.exists(path):
         return
     if plan.wave_rule == "self_levels":
-        rows = _with_parents(job, run, plan, rows, wave)
-    keep_upsert_images(job, run, plan, rows, wave)
+        rows = _with_parents(job, run, plan, rows, wave, sender.stage)
+    keep_upsert_images(job, run, plan, rows, wave, sender.stage)
     operation = "upsert" if plan.migration_key else "insert"
     number = wave * WAVE_CHUNKS
     for kind, payload in ((operation, insert_payload(rows, plan)), ("update", update_payload(rows, plan))):
@@ -146,7 +147,7 @@ def _plan_wave(job: SyncJob, run: Run, plan: ObjectPlan, rows: pl.LazyFrame, wav
     files.write_json(path, {"chunks": number - wave * WAVE_CHUNKS})
 
 
-def _with_parents(job: SyncJob, run: Run, plan: ObjectPlan, rows: pl.LazyFrame, wave: int) -> pl.LazyFrame:
+def _with_parents(job: SyncJob, run: Run, plan: ObjectPlan, rows: pl.LazyFrame, wave: int, stage: str) -> pl.LazyFrame:
     """Rows of a level with the required self lookup filled; those whose parent did not arrive become blocked."""
     name = str(plan.self_level_field)
     pairs = pairs_of(job, run, plan.lookup(name)).select(source_id="source_id", _to="target_id")
@@ -157,13 +158,21 @@ def _with_parents(job: SyncJob, run: Run, plan: ObjectPlan, rows: pl.LazyFrame, 
         & pl.col(f"_from.{name}").is_not_null()
         & pl.col("_decision").cast(pl.String).is_in(["insert", "update"])
     )
+    blocked = filled.filter(orphan).select("_source_id", _parent=pl.col(f"_from.{name}"))
+    # Bounded by the rows that lack a parent: of those parents alone the log is asked.
+    why = (
+        run.audit(plan.object)
+        .latest()
+        .select(_parent="source_id", _why=pl.concat_str(["state", "code", "message"], separator=" ", ignore_nulls=True))
+    )
+    words = pl.format(f"{name}: parent {{}} of {plan.object} is not in the target", "_parent")
     run.audit(plan.object).append(
-        f"level-{wave:05d}",
-        filled.filter(orphan).select(
+        f"level-{wave:05d}" if stage == "load" else f"{stage}-level-{wave:05d}",
+        blocked.join(why, on="_parent", how="left").select(
             source_id="_source_id",
             state=pl.lit(str(State.BLOCKED)),
-            message=pl.format(f"{name}: parent {{}} is not in the target", f"_from.{name}"),
-            stage=pl.lit("load"),
+            message=pl.concat_str([words, pl.format(": {}", "_why")], ignore_nulls=True),
+            stage=pl.lit(stage),
             attempt=pl.lit(0),
             at=pl.lit(datetime.now(UTC)),
         ),
@@ -203,8 +212,6 @@ class Keeper:
                 at=pl.lit(datetime.now(UTC)),
             ),
         )
-        if self.stage != "load":
-            return
         there = final.filter(pl.col("state").is_in([State.INSERTED, State.UPDATED]) & pl.col("target_id").is_not_null())
         self.job.store.idmap(self.job.plan.source_org_id, self.job.plan.target_org_id).append(
             self.plan.object,
@@ -227,6 +234,15 @@ def sent(entry: Entry) -> dict[str, pl.Expr]:
     }
 
 
+def send_waves(
+    job: SyncJob, run: Run, plan: ObjectPlan, sender: Sender, rows: pl.LazyFrame, check: Callable[[], None]
+) -> None:
+    """Send the rows of a remapped frame wave by wave: a wave is cut into chunks when the one before is through."""
+    for wave in rows.select("_wave").unique().sort("_wave").collect()["_wave"].to_list():
+        _plan_wave(job, run, plan, rows.filter(pl.col("_wave") == wave), wave, sender)
+        send_wave(job, run, plan, sender, wave, check)
+
+
 def send_wave(
     job: SyncJob,
     run: Run,
@@ -236,23 +252,43 @@ def send_wave(
     check: Callable[[], None],
     why_stop: Callable[[], str | None] | None = None,
 ) -> str | None:
-    """Send the chunks of a wave that are not done, side by side; why it stopped early, or None.
+    """Send the chunks of a wave that are not done, side by side.
 
-    Rows that must be settled against the target wait until no chunk is in flight. Nothing more is sent once `why_stop`
-    says why; without it, that is with continue on error off once more rows are refused than allowed. `check` proves
-    that the lease still holds.
+    Rows that must be settled against the target wait until no chunk is in flight. With continue on error off, nothing
+    more is sent in the whole run once more rows are refused than allowed; raises what `guarded` does where the run is
+    to stop. What is no part of the run's own way (a rollback) says with `why_stop` when nothing more is sent, and gets
+    the reason back. `check` proves that the lease still holds.
     """
-    stop = why_stop or (lambda: _why_stop(job, run, plan))
     numbers = [number for number in sender.ledger.chunks() if number // WAVE_CHUNKS == wave]
     open_chunks = [number for number in numbers if sender.is_open(number)]
     for number in open_chunks:
         sender.resume(number)
+    # Rows that an earlier process saw refused, and no more: it may have been killed before it asked.
+    _ask_over_refused(job, run, plan, sender)
+    finish_chunks(job, run, plan, sender, open_chunks, check, why_stop)
+    if why_stop is not None:
+        return why_stop()
+    stop_here(job, run)
+    return None
+
+
+def finish_chunks(
+    job: SyncJob,
+    run: Run,
+    plan: ObjectPlan,
+    sender: Sender,
+    numbers: list[int],
+    check: Callable[[], None],
+    why_stop: Callable[[], str | None] | None = None,
+) -> None:
+    """Take chunks as far as they go: to their end, or, once the run is to stop, to the end of what is in flight."""
+    stop: Callable[[], object | None] = why_stop or (lambda: stop_of(job, run))
     unsettled: list[int] = []
     name = f"{plan.object}-{sender.stage}"
     with ThreadPoolExecutor(max_workers=job.options.parallel_jobs, thread_name_prefix=name) as pool:
         futures = {
-            pool.submit(contextvars.copy_context().run, _send_one, job, stop, sender, check, number): number
-            for number in open_chunks
+            pool.submit(contextvars.copy_context().run, _send_one, job, run, plan, sender, check, stop, number): number
+            for number in numbers
         }
         try:
             for future in as_completed(futures):
@@ -267,27 +303,19 @@ def send_wave(
         sender.settle(number, claimed(job, run, plan))
         while not sender.drive(number):
             sender.settle(number, claimed(job, run, plan))
-    return stop()
+    _ask_over_refused(job, run, plan, sender)
 
 
 def stop_over_unknown(job: SyncJob, run: Run, plan: ObjectPlan) -> None:
     """Raise `UnsettledError` where an earlier attempt left rows whose outcome could not be found out."""
-    unknown = _rows_in(run, plan, State.UNKNOWN)
+    unknown = rows_in(run, plan, State.UNKNOWN)
     if unknown:
         raise UnsettledError(
             f"{plan.object}: {unknown} rows of run {run.number} were sent and their outcome is not known, so nothing more is "
-            f"sent. `isync errors {job.plan.template}` lists them. Compare them with the target, correct it where they are "
-            f"missing or doubled, then give the run up with `isync runs abandon {job.plan.template} --phase {job.phase}`; a "
-            "match key or a migration key lets the next one find what did arrive.",
+            f"sent. `isync settle {job.plan.template} --phase {job.phase}` looks for them in the target once more, shows what "
+            "they might be, and takes your word; then materialize again.",
             rows=unknown,
         )
-
-
-def _rows_in(run: Run, plan: ObjectPlan, state: State) -> int:
-    """Records that were left in a state which nothing in the same run takes back: a scan without the grouping of all."""
-    found = run.audit(plan.object).read().filter(pl.col("state") == state)
-    count: int = found.select(pl.col("source_id").n_unique()).collect().item()
-    return count
 
 
 def waves_planned(ledger: Ledger) -> int:
@@ -304,13 +332,28 @@ def is_through(ledger: Ledger) -> bool:
 
 
 def _send_one(
-    job: SyncJob, stop: Callable[[], str | None], sender: Sender, check: Callable[[], None], number: int
+    job: SyncJob,
+    run: Run,
+    plan: ObjectPlan,
+    sender: Sender,
+    check: Callable[[], None],
+    stop: Callable[[], object | None],
+    number: int,
 ) -> bool:
     if stop() is not None and not sender.in_flight(number):
         return True
     with job.target.job_slot():
         check()
-        return sender.drive(number)
+        done = sender.drive(number)
+    # At once, so that nothing else of the run is sent: siblings and later chunks see it before their next call.
+    _ask_over_refused(job, run, plan, sender)
+    return done
+
+
+def _ask_over_refused(job: SyncJob, run: Run, plan: ObjectPlan, sender: Sender) -> None:
+    # A retry begins with refused rows, and is there to find out which of them are refused still.
+    if sender.stage in ("load", "relink"):
+        ask_over_refused(job, run, plan)
 
 
 def claimed(job: SyncJob, run: Run, plan: ObjectPlan) -> pl.Series:
@@ -321,18 +364,6 @@ def claimed(job: SyncJob, run: Run, plan: ObjectPlan) -> pl.Series:
     id_map = job.store.idmap(job.plan.source_org_id, job.plan.target_org_id).read(plan.object)
     before = known_before(run, plan)
     return pl.concat([id_map.select("target_id"), before.select(target_id="Id")]).unique().collect()["target_id"]
-
-
-def _why_stop(job: SyncJob, run: Run, plan: ObjectPlan) -> str | None:
-    if job.cancelled():
-        return "stopped on request"
-    if job.plan.settings.continue_on_error:
-        return None
-    refused = _rows_in(run, plan, State.FAILED)
-    allowed = allowed_rejects(job, run, plan)
-    if refused <= allowed:
-        return None
-    return f"{refused} rows were refused, {allowed} are allowed, and continue on error is off"
 
 
 # ── what came of it ──────────────────────────────────────────────────────────────────────────────────────
@@ -356,11 +387,11 @@ AUDIT_COLUMNS = {
 """What the audit log says of a record, which is what a load or relink materializes."""
 
 
-def load_outcome(run: Run, plan: ObjectPlan, stage: str, measure: Measure, stopped: str | None) -> Outcome:
+def load_outcome(run: Run, plan: ObjectPlan, stage: str, measure: Measure) -> Outcome:
     """States, errors and links of the object as the audit log has them now."""
     latest = run.audit(plan.object).latest()
     states = counts_by(latest, "state")
-    links = link_counts(remapped(run, plan.object), plan.lookups).collect()
+    links = link_counts(current_rows(run, plan.object), plan.lookups).collect()
     outcome = Outcome(
         plan.object,
         stage,
@@ -379,7 +410,6 @@ def load_outcome(run: Run, plan: ObjectPlan, stage: str, measure: Measure, stopp
         columns=tuple((name, str(kind), AUDIT_COLUMNS[name]) for name, kind in latest.collect_schema().items()),
         lineage={"source_id": (plan.object, "Id")},
         errors=errors_of(latest),
-        notes=(f"stopped: {stopped}; materialize again to go on",) if stopped else (),
     )
     return kept(run, outcome)
 

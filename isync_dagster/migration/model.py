@@ -6,6 +6,7 @@ load without their cost.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -67,6 +68,10 @@ class RunOptions:
     """How often rows refused with a transient code are sent again within a run."""
     collections_rows: int = 200
     """Updates of at most this many rows go by one sObject collections call instead of a Bulk job."""
+    jobs_on_cancel: str = "wait"
+    """What becomes of Bulk jobs in flight when the run is cancelled: `wait` for them, or `abort` them."""
+    api_budget: str = ""
+    """Share of an org's daily API calls at which the run stops (`90%`); empty: as the template says."""
     spot_checks: int = 10
     """Readable (child, parent, parent) samples that a relationship check lists."""
 
@@ -107,6 +112,8 @@ class SyncJob:
     """Where the template lies: map files are named relative to it."""
     opened_by: str = "isync"
     """Who opened the run, as people would recognise it (a Dagster run id, a user)."""
+    session: str = field(default_factory=lambda: secrets.token_hex(8))
+    """All the work that was started at once has the same: a request to stop is for the sessions at work when it is made."""
 
     @property
     def key(self) -> JobKey:

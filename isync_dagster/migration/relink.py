@@ -21,9 +21,10 @@ from isync_dagster.migration.load import (
 from isync_dagster.migration.mapped import prove_lookups
 from isync_dagster.migration.model import Outcome, State, SyncJob
 from isync_dagster.migration.outcomes import measured
-from isync_dagster.migration.remap import pairs_of, remapped, with_default_ids
+from isync_dagster.migration.remap import current_rows, pairs_of, remapped, with_default_ids
 from isync_dagster.migration.runs import current_run
 from isync_dagster.migration.sending import Sender
+from isync_dagster.migration.stopping import guarded
 from isync_dagster.migration.writing import hold_target
 from isync_dagster.plan.model import ObjectPlan
 from isync_dagster.records.relink import pending_links, relink_payload
@@ -42,17 +43,18 @@ def relink(job: SyncJob, object: str) -> Outcome:
             return Outcome(object, "relink", run.number, notes=(f"not in phase {job.phase!r}",))
         lease = hold_target(job, run)
         stop_over_unknown(job, run, plan)
-        sender = Sender(job, run, plan, "relink", RelinkKeeper(job, run, plan, "relink"))
-        path = sender.ledger.folder / "wave-00000.json"
-        if not files.exists(path):
-            rows = _write_rows(job, run, with_default_ids(job, run, plan))
-            number = 0
-            for chunk, part in cut(job, relink_payload(rows, plan), "update", 0, None, 0):
-                sender.plan_chunk(chunk, part)
-                number += 1
-            files.write_json(path, {"chunks": number})
-        stopped = send_wave(job, run, plan, sender, 0, lease.check)
-        return load_outcome(run, plan, "relink", measure, stopped)
+        with guarded(job, run) as job:
+            sender = Sender(job, run, plan, "relink", RelinkKeeper(job, run, plan, "relink"))
+            path = sender.ledger.folder / "wave-00000.json"
+            if not files.exists(path):
+                rows = _write_rows(job, run, with_default_ids(job, run, plan))
+                number = 0
+                for chunk, part in cut(job, relink_payload(rows, plan), "update", 0, None, 0):
+                    sender.plan_chunk(chunk, part)
+                    number += 1
+                files.write_json(path, {"chunks": number})
+            send_wave(job, run, plan, sender, 0, lease.check)
+        return load_outcome(run, plan, "relink", measure)
 
 
 def linked_rows(run: Run, object: str) -> pl.LazyFrame | None:
@@ -84,7 +86,7 @@ def _write_rows(job: SyncJob, run: Run, plan: ObjectPlan) -> pl.LazyFrame:
         .filter(pl.col("state").is_in([State.INSERTED, State.UPDATED, State.IDENTICAL]))
         .select(_source_id="source_id", _there="target_id")
     )
-    rows = remapped(run, plan.object).join(there, on="_source_id", how="inner", maintain_order="left")
+    rows = current_rows(run, plan.object).join(there, on="_source_id", how="inner", maintain_order="left")
     rows = rows.with_columns(_target_id=pl.col("_there")).drop("_there")
     path = _rows_path(run, plan.object)
     if not files.exists(path):
@@ -98,17 +100,18 @@ def _write_rows(job: SyncJob, run: Run, plan: ObjectPlan) -> pl.LazyFrame:
         job.store.pending(job.plan.source_org_id, job.plan.target_org_id).add(
             plan.object, pending, template=job.plan.template, phase=job.phase, run=run.number, part="relink"
         )
-    _keep_before_images(run, plan, written)
+    keep_relink_before_images(run, plan, written, "relink")
     return written
 
 
-def _keep_before_images(run: Run, plan: ObjectPlan, rows: pl.LazyFrame) -> None:
+def keep_relink_before_images(run: Run, plan: ObjectPlan, rows: pl.LazyFrame, part: str) -> None:
+    """The target's present values of what the second pass changes in records that this run did not insert."""
     before = run.before(plan.object)
     now = [name for name in rows.collect_schema().names() if name.startswith("_now.")]
-    if now and not before.has("relink"):
+    if now and not before.has(part):
         changed = rows.filter((pl.col("_changed").list.len() > 0) & (pl.col("_decision") != "insert"))
         before.write(
-            "relink",
+            part,
             changed.select(
                 pl.col("_target_id").alias("Id"), "_changed", *[pl.col(name).alias(name[5:]) for name in now]
             ),

@@ -15,6 +15,7 @@ from isync_dagster.migration.outcomes import Measure, columns_of, counts_by, kep
 from isync_dagster.migration.preflight import require_preflight
 from isync_dagster.migration.references import default_target_id, reference_map, standard_price_book
 from isync_dagster.migration.runs import current_run
+from isync_dagster.migration.stopping import guarded
 from isync_dagster.migration.target import known_fields, target_rows
 from isync_dagster.migration.writing import hold_target
 from isync_dagster.plan.model import Lookup, ObjectPlan, Policy
@@ -45,7 +46,8 @@ def remap(job: SyncJob, object: str) -> Outcome:
             return Outcome.from_json(recorded)
         require_preflight(run)
         hold_target(job, run)
-        outcome = _remap(job, run, with_default_ids(job, run, plan), measure)
+        with guarded(job, run) as job:
+            outcome = _remap(job, run, with_default_ids(job, run, plan), measure)
         files.write_json(_manifest(run, object), outcome.to_json())
         return kept(run, outcome)
 
@@ -84,21 +86,10 @@ def _remap(job: SyncJob, run: Run, plan: ObjectPlan, measure: Measure) -> Outcom
     there = target_rows(job, run, plan)
     gone = prove(job, run, plan.object)
     prove_lookups(job, run, [lookup for lookup in plan.lookups if not lookup.deferred and not lookup.kept])
-    frame = transform(extracted(run, plan), plan)
-    frame = resolve(
-        frame,
-        [replace(lookup, deferred=True) if _waits_for_level(plan, lookup) else lookup for lookup in plan.lookups],
-        lambda lookup: pairs_of(job, run, lookup),
-        failed_parents=_failed_parents(job, run, plan),
-    )
-    known = pl.concat([there, out_of_sight(run, plan.object).select(Id="target_id")], how="diagonal")
-    frame = decide(match(frame, plan, _id_map(job, run, plan), known), plan, there)
-    frame = leave_alone(frame, left_alone(job, run, plan.object))
-    books = standard_price_book(job, run) if plan.wave_rule == "standard_price_book_first" else None
-    rows = files.write_parquet(_rows(run, plan.object), load_order(waves(frame, plan, books), plan))
+    rows = files.write_parquet(_rows(run, plan.object), decided(job, run, plan, extracted(run, plan), there))
     written = files.scan(_rows(run, plan.object))
-    _stop_where_told(plan, written)
-    _remember_pending(job, run, plan, written)
+    stop_where_told(plan, written)
+    remember_pending(job, run, plan, written, "remap")
     links = link_counts(written, plan.lookups).collect()
     fields = known_fields(plan).values()
     own = [name for name in written.collect_schema().names() if not name.startswith("_")]
@@ -123,6 +114,62 @@ def _remap(job: SyncJob, run: Run, plan: ObjectPlan, measure: Measure) -> Outcom
         },
         notes=tuple(f"not carried: {dropped.field} ({dropped.reason})" for dropped in plan.dropped),
     )
+
+
+def decided(
+    job: SyncJob, run: Run, plan: ObjectPlan, rows: pl.LazyFrame, there: pl.LazyFrame, *, alone: bool = False
+) -> pl.LazyFrame:
+    """Extracted `rows` of an object, transformed, resolved, matched to the target's rows (`there`), decided, in order.
+
+    `alone` says that other rows of the object have gone before: a target record that is theirs matches none of these.
+    """
+    frame = transform(rows, plan)
+    frame = resolve(
+        frame,
+        [replace(lookup, deferred=True) if _waits_for_level(plan, lookup) else lookup for lookup in plan.lookups],
+        lambda lookup: pairs_of(job, run, lookup),
+        failed_parents=_failed_parents(job, run, plan),
+    )
+    own = _id_map(job, run, plan)
+    known = pl.concat([there, out_of_sight(run, plan.object).select(Id="target_id")], how="diagonal")
+    frame = match(frame, plan, own, known)
+    if alone:
+        frame = _not_of_others(frame, own)
+    frame = leave_alone(decide(frame, plan, there), left_alone(job, run, plan.object))
+    books = standard_price_book(job, run) if plan.wave_rule == "standard_price_book_first" else None
+    return load_order(waves(frame, plan, books), plan)
+
+
+def _not_of_others(frame: pl.LazyFrame, id_map: pl.LazyFrame) -> pl.LazyFrame:
+    """A matched frame in which no row has a target record that is another source record's counterpart."""
+    owners = id_map.select(_owner="source_id", _target_id="target_id").unique("_target_id", keep="any")
+    taken = pl.col("_owner").is_not_null() & (pl.col("_owner") != pl.col("_source_id"))
+    words = pl.format("the target record {} is the counterpart of {} already", "_target_id", "_owner")
+    return (
+        frame.join(owners, on="_target_id", how="left", maintain_order="left")
+        .with_columns(
+            _conflict=pl.when(taken).then(words).otherwise(pl.col("_conflict")),
+            _matched_by=pl.when(taken).then(None).otherwise(pl.col("_matched_by")),
+        )
+        .with_columns(_target_id=pl.when(taken).then(None).otherwise(pl.col("_target_id")))
+        .drop("_owner")
+    )
+
+
+def current_rows(run: Run, object: str) -> pl.LazyFrame:
+    """The rows of an object as they were decided last: those that were retried as their last retry decided them."""
+    rows = remapped(run, object)
+    for path in retried_paths(run, "remap", object):
+        newer = files.scan(path)
+        rows = pl.concat([rows.join(newer.select("_source_id"), on="_source_id", how="anti"), newer], how="diagonal")
+    return rows
+
+
+def retried_paths(run: Run, kind: str, object: str) -> list[Any]:
+    """The files of an object's rows in the retries of a run, oldest first: `remap` or `relink`."""
+    numbers = sorted(name for name in files.names(run.retries_folder) if name.isdigit())
+    paths = (run.retries_folder / number / kind / f"{object}.parquet" for number in numbers)
+    return [path for path in paths if files.exists(path)]
 
 
 def _waits_for_level(plan: ObjectPlan, lookup: Lookup) -> bool:
@@ -184,7 +231,7 @@ def with_default_ids(job: SyncJob, run: Run, plan: ObjectPlan) -> ObjectPlan:
     return replace(plan, lookups=lookups)
 
 
-def _stop_where_told(plan: ObjectPlan, rows: pl.LazyFrame) -> None:
+def stop_where_told(plan: ObjectPlan, rows: pl.LazyFrame) -> None:
     if not any(lookup.policy is Policy.STOP for lookup in plan.lookups):
         return
     stopped = rows.filter(pl.col("_stop").is_not_null()).select("_source_id", "_stop").head(5).collect()
@@ -197,7 +244,7 @@ def _stop_where_told(plan: ObjectPlan, rows: pl.LazyFrame) -> None:
         )
 
 
-def _remember_pending(job: SyncJob, run: Run, plan: ObjectPlan, rows: pl.LazyFrame) -> None:
+def remember_pending(job: SyncJob, run: Run, plan: ObjectPlan, rows: pl.LazyFrame, part: str) -> None:
     """Keep the lookups that stay empty because the parent comes later, for the phase that brings it."""
     frames = [
         rows.filter(pl.col(f"_link.{lookup.target.name}") == "pending").select(
@@ -215,5 +262,5 @@ def _remember_pending(job: SyncJob, run: Run, plan: ObjectPlan, rows: pl.LazyFra
     if pending.head(1).collect().is_empty():
         return
     job.store.pending(job.plan.source_org_id, job.plan.target_org_id).add(
-        plan.object, pending, template=job.plan.template, phase=job.phase, run=run.number, part="remap"
+        plan.object, pending, template=job.plan.template, phase=job.phase, run=run.number, part=part
     )

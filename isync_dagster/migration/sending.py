@@ -11,6 +11,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -30,14 +31,17 @@ from isync_dagster.migration.answers import (
 from isync_dagster.migration.chunks import Chunk
 from isync_dagster.migration.model import Progress, State, SyncJob
 from isync_dagster.migration.settling import Settled, sent_fields, settle_ids, settle_inserts
+from isync_dagster.migration.stopping import stop_of
 from isync_dagster.plan.model import ObjectPlan
 from isync_dagster.records.pairing import pair
 from isync_dagster.salesforce.bulk_ingest import BulkIngest, IngestJob
 from isync_dagster.salesforce.collections import Collections
 from isync_dagster.salesforce.outcome import TRANSIENT_CODES
+from isync_dagster.salesforce.polling import WaitCancelled, never
 from isync_dagster.store import files
 from isync_dagster.store.ledger import Entry
 from isync_dagster.store.runs import Run
+from isync_dagster.store.stops import Jobs
 
 CREATE_TRIES = 5
 
@@ -68,12 +72,20 @@ class Sender:
 
         False where rows are left whose outcome must be settled against the target, which `settle` does when
         no other chunk of the object is in flight. Raises `JobError` where Salesforce refuses the whole job.
+
+        Once the run is to stop, only what is in flight is brought to its end: True then says that there is no more to
+        do now, and `is_open` whether rows are left.
         """
         uploads = 0
         while True:
-            if self.job.cancelled():
-                return True
             entry = self._last(number)
+            stopped = stop_of(self.job, self.run) is not None
+            if stopped and entry.state in ("planned", "failed"):
+                return True
+            if stopped and entry.state in ("created", "uploaded"):
+                # Not handed over for processing yet: it never is.
+                self.resume(number)
+                continue
             match entry.state:
                 case "planned":
                     self._create(number, entry)
@@ -86,6 +98,8 @@ class Sender:
                 case "finished":
                     if not self._pair(number, entry):
                         return False
+                case "settled":
+                    self._record(number, entry.attempt, "paired", entry.payload)
                 case "paired":
                     self._keep(number, entry)
                 case "failed":
@@ -98,7 +112,7 @@ class Sender:
                         )
                     self._next_attempt(number, entry, self.ledger.rows(number, entry.attempt))
                 case "done":
-                    if not self._again(number, entry):
+                    if stopped or not self._again(number, entry):
                         return True
                 case unknown:
                     raise LedgerConflict(f"Ledger of {self.plan.object}, chunk {number}: unknown state {unknown!r}.")
@@ -202,7 +216,7 @@ class Sender:
             self.job.progress(Progress(self.plan.object, self.stage, text, done, rows))
 
         try:
-            finished = self.bulk.wait(entry.payload["job_id"], self.job.cancelled, seen)
+            finished = self._finished(entry, seen)
         except RequestError as error:
             if error.details.get("status") != 404:
                 raise
@@ -231,6 +245,20 @@ class Sender:
                 "error": finished.error_message,
             },
         )
+
+    def _finished(self, entry: Entry, seen: Callable[[IngestJob], None]) -> IngestJob:
+        """The job once it ended. A run that is to stop waits for it, or aborts it: rows already processed stay."""
+
+        def aborts() -> bool:
+            stop = stop_of(self.job, self.run)
+            return stop is not None and stop.jobs is Jobs.ABORT
+
+        job_id = entry.payload["job_id"]
+        try:
+            return self.bulk.wait(job_id, aborts, seen)
+        except WaitCancelled:
+            self._abort(entry)
+            return self.bulk.wait(job_id, progress=seen)
 
     def _send_collections(self, number: int, entry: Entry) -> None:
         rows = self.ledger.rows(number, entry.attempt).collect()
@@ -282,14 +310,16 @@ class Sender:
         open_rows = rows.join(known, on="_row", how="anti")
         columns = _cells(rows.columns)
         folder = self._settle_folder(number, entry.attempt)
+        # To find out what became of rows belongs to the end of what is in flight: a stop does not cut it short.
+        job = replace(self.job, cancelled=never)
         if ids.len():
-            by_id = settle_ids(self.job, self.plan, open_rows, ids, columns=columns, folder=folder / "ids")
+            by_id = settle_ids(job, self.plan, open_rows, ids, columns=columns, folder=folder / "ids")
             known = pl.concat([known, found_rows(by_id.found)])
             open_rows = open_rows.join(by_id.found, on="_row", how="anti")
         if open_rows.height:
             claimed = pl.concat([taken, known["target_id"].drop_nulls()])
             settled = settle_inserts(
-                self.job,
+                job,
                 self.plan,
                 open_rows,
                 columns=columns,
@@ -299,6 +329,37 @@ class Sender:
             )
             known = self._settled(known, settled)
         self._paired(number, entry, rows, known)
+
+    def decide(self, number: int, attempt: int, outcome: pl.DataFrame, payload: Mapping[str, Any]) -> None:
+        """Record what was decided about rows whose outcome was unknown, as an attempt of its own, and account them.
+
+        `outcome` (OUTCOME_SCHEMA) has all rows of the attempt before that have no final state; those that are `again`
+        are sent when the run goes on. `payload` says who decided. Raises `LedgerConflict` where somebody was faster.
+        """
+        before = self._last(number)
+        left = outcome.select("_row").lazy()
+        rows = self.ledger.rows(number, before.attempt).join(left, on="_row", how="semi", maintain_order="left")
+        files.write_parquet(self.ledger.rows_path(number, attempt), rows)
+        files.write_parquet(self._outcome_path(number, attempt), outcome)
+        again = outcome.filter(pl.col("state") == AGAIN).height
+        kept = {**before.payload, **payload, "sent_rows": outcome.height, "again": again}
+        self._record(number, attempt, "settled", kept)
+        self._record(number, attempt, "paired", kept)
+        self._account(number, self._last(number))
+
+    def finish_decision(self, number: int) -> None:
+        """Account a decision that is recorded and was cut off before its rows were; harmless where there is none."""
+        entry = self._last(number)
+        if entry.state == "settled":
+            self._record(number, entry.attempt, "paired", entry.payload)
+            entry = self._last(number)
+        if entry.state == "paired" and self.ledger.entry(number, entry.attempt, "settled") is not None:
+            self._account(number, entry)
+
+    def outcome(self, number: int) -> pl.DataFrame:
+        """What the newest attempt of a chunk, which is done, has brought (OUTCOME_SCHEMA)."""
+        entry = self._last(number)
+        return files.scan(self._outcome_path(number, entry.attempt)).collect()
 
     def _settled(self, known: pl.DataFrame, settled: Settled) -> pl.DataFrame:
         known = pl.concat([known, found_rows(settled.found)])
@@ -323,16 +384,20 @@ class Sender:
         again = outcome.filter(pl.col("state") == AGAIN).height
         self._record(number, entry.attempt, "paired", {**entry.payload, "again": again})
 
-    def _keep(self, number: int, entry: Entry) -> None:
+    def _account(self, number: int, entry: Entry) -> pl.DataFrame:
+        """Write audit log and id map of an attempt, and record it as done; gives its outcome."""
         outcome = files.scan(self._outcome_path(number, entry.attempt)).collect()
         self.keep(f"{self.stage}-{number:05d}-{entry.attempt:03d}", outcome, entry)
         self._record(number, entry.attempt, "done", entry.payload)
-        unknown = outcome.filter(pl.col("state") == State.UNKNOWN).height
+        return outcome
+
+    def _keep(self, number: int, entry: Entry) -> None:
+        unknown = self._account(number, entry).filter(pl.col("state") == State.UNKNOWN).height
         if unknown:
             raise UnsettledError(
                 f"{self.plan.object}, chunk {number}: {unknown} rows were sent and their outcome could not be settled: records "
-                "that this user wrote meanwhile might be them in changed form. Nothing more is sent. Look at them with "
-                f"`isync errors {self.job.plan.template}`, then decide.",
+                "that this user wrote meanwhile might be them in changed form. Nothing more is sent. "
+                f"`isync settle {self.job.plan.template} --phase {self.job.phase}` shows them and what they might be; decide there.",
                 rows=unknown,
             )
 

@@ -20,9 +20,12 @@ from isync_dagster.schema.model import Field
 from isync_dagster.store.runs import Run
 
 
-def keep_upsert_images(job: SyncJob, run: Run, plan: ObjectPlan, rows: pl.LazyFrame, wave: int) -> None:
+def keep_upsert_images(
+    job: SyncJob, run: Run, plan: ObjectPlan, rows: pl.LazyFrame, wave: int, stage: str = "load"
+) -> None:
     """Keep the present values of the target's records that the upserts of a wave (decided `rows`) would update."""
-    key, part = plan.migration_key, f"upsert-{wave:05d}"
+    key, name = plan.migration_key, f"{wave:05d}" if stage == "load" else f"{stage}-{wave:05d}"
+    part = f"upsert-{name}"
     before = run.before(plan.object)
     if key is None or before.has(part):
         return
@@ -31,7 +34,7 @@ def keep_upsert_images(job: SyncJob, run: Run, plan: ObjectPlan, rows: pl.LazyFr
         return
     sent = {name: field for name, field in inserted_fields(plan).items() if field.updateable and name != key}
     fields = (ID, Field(key), *sent.values())
-    folder = run.folder / "upserts" / plan.object / f"{wave:05d}"
+    folder = run.folder / "upserts" / plan.object / name
     touched = touched_since(run, [field.name for field in stamp_fields(job, plan.target_object)])
     reading.read(
         job,

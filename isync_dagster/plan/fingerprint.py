@@ -38,6 +38,8 @@ _PLANNED = attrgetter(
 )
 
 _NOT_COUNTED = frozenset({"fingerprint", "source_label"})
+_NOT_WRITTEN = {"continue_on_error", "rejected_rows_threshold", "api_budget", "retention"}
+"""Settings that say when a run stops and how long it is kept, not what it writes: an open run goes on with other ones."""
 
 
 def fingerprint(item: ObjectPlan) -> str:
@@ -67,8 +69,7 @@ def _compact(value: Any) -> Any:
     if isinstance(value, DroppedField):
         return (value.field, value.reason)
     if isinstance(value, Settings):
-        # How long a run is kept changes nothing about it.
-        return value.model_dump(mode="json", exclude={"retention"})
+        return value.model_dump(mode="json", exclude=_NOT_WRITTEN)
     if is_dataclass(value) and not isinstance(value, type):
         return [_compact(getattr(value, entry.name)) for entry in dataclass_fields(value)]
     if isinstance(value, Mapping):

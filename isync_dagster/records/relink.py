@@ -6,6 +6,8 @@ the server that stand where the source is empty.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import polars as pl
 
 from isync_dagster.plan.model import Lookup, ObjectPlan, Policy
@@ -124,3 +126,31 @@ def _differences(plan: ObjectPlan) -> dict[str, pl.Expr]:
             differs = differs & value.is_not_null()
         differences[name] = differs.fill_null(False)
     return differences
+
+
+def heal(frame: pl.LazyFrame, lookups: Sequence[Lookup], id_maps: IdMaps) -> pl.LazyFrame:
+    """The rows of a decided frame of which a pending lookup has found its parent, with just these lookups to be sent.
+
+    Each such lookup F becomes the target id and `_link.F` linked; `_changed` List(String) names them. A lookup that no
+    update may write waits on. One join a lookup.
+    """
+    current, parts = frame, []
+    for lookup in lookups:
+        name = lookup.target.name
+        if not lookup.updateable or lookup.kept:
+            continue
+        known = unambiguous(id_maps(lookup)).select(
+            pl.col("source_id").alias("_parent"), pl.col("target_id").alias("_to")
+        )
+        current = current.join(known, left_on=f"_from.{name}", right_on="_parent", how="left", maintain_order="left")
+        found = (pl.col(f"_link.{name}").cast(pl.String) == "pending") & pl.col("_to").is_not_null()
+        current = current.with_columns(
+            pl.when(found).then(pl.col("_to")).otherwise(pl.col(name)).alias(name),
+            pl.when(found).then(link("linked")).otherwise(pl.col(f"_link.{name}")).alias(f"_link.{name}"),
+            found.alias(f"_found.{name}"),
+        ).drop("_to")
+        parts.append(pl.when(f"_found.{name}").then(pl.lit(name)))
+    if not parts:
+        return frame.filter(pl.lit(False)).with_columns(_changed=pl.lit([], dtype=pl.List(pl.String)))
+    healed = current.with_columns(_changed=pl.concat_list(parts).list.drop_nulls())
+    return healed.filter(pl.col("_changed").list.len() > 0).select(pl.exclude(r"^_found\..*$"))

@@ -33,8 +33,8 @@ the record, then the operation that was sent; `sent_at` is when the attempt bega
 outcome was accounted by the worker's.
 """
 
-STAGES = ("remap", "load", "relink", "retry", "heal", "rollback")
-"""Stages in the order in which they act on a record; `retry-2` is a later `retry`."""
+STAGES = ("extract", "remap", "load", "relink", "retry", "heal", "rollback")
+"""Stages in the order in which they act on a record; `retry-2` is a later `retry`, `retry-2-relink` comes after it."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,8 @@ def _text(name: str, dtype: pl.DataType) -> pl.Expr:
 def _rank() -> pl.Expr:
     """Stage, then its number (`retry-2`), then attempt, then time, as one number: maxima of one number stream."""
     kind = pl.col("stage").str.extract(r"^([a-z]+)", 1)
-    number = pl.col("stage").str.extract(r"-(\d+)$", 1).cast(pl.Int128, strict=False).fill_null(0)
+    number = pl.col("stage").str.extract(r"-(\d+)", 1).cast(pl.Int128, strict=False).fill_null(0) * 2
+    number = number + pl.col("stage").str.ends_with("-relink").cast(pl.Int128)
     order = kind.replace_strict(list(STAGES), list(range(1, len(STAGES) + 1)), default=0, return_dtype=pl.Int128)
     attempt = pl.col("attempt").cast(pl.Int128).fill_null(0)
     at = pl.col("at").dt.epoch("ms").cast(pl.Int128).fill_null(0)

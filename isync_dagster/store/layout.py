@@ -12,6 +12,7 @@
         extract/<Object>/  remap/<Object>/  audit/<Object>/  before/<Object>/
         ledger/<step>/<Object>/<chunk>/<attempt>/<n>-<state>.json
         claims/<step>/<Object>/  verdicts/<Object>/<name>.json  report/
+        stops/<n>.json  stops/sessions/<session>.json  retries/<n>/…
 
 Template, phase, step and part names become one path component each: letters, digits, `_` and `-` stay, every other
 byte becomes `~` and two hexadecimal digits, so that no name can leave its folder and no two names meet.
@@ -198,6 +199,16 @@ class RunLayout:
     def ledger(self, step: str, object: str) -> UPath:
         """The ledger of one step of an object."""
         return self.ledgers / encode(step) / object_name(object)
+
+    @property
+    def stops(self) -> UPath:
+        """The folder of the requests to stop the run."""
+        return self.folder / "stops"
+
+    @property
+    def retries(self) -> UPath:
+        """The folder of the retries, a folder each."""
+        return self.folder / "retries"
 
     def claim(self, step: str, object: str) -> UPath:
         """The claim of one worker to one step of an object."""

@@ -149,6 +149,24 @@ class LeaseDesk:
         members = self.members(slot.label)
         return [name for name, data in members.items() if name != but and self._alive(data)]
 
+    def others(self, label: str) -> list[dict[str, Any]]:
+        """The live members of that run in other processes than this one, as their files say."""
+        found = self.members(label).values()
+        return [data for data in found if Process.from_json(data) != self.me and self._alive(data)]
+
+    def reap(self) -> dict[str, Any] | None:
+        """Give the lease back for a holder that is dead by the rule above; who it was, or None."""
+        top = self.top()
+        if top is None or top.action == "free" or self.live_members(top):
+            return None
+        slot = {**top.data, "action": "free", "renewed_at": self.clock().isoformat()}
+        # Whoever joins or takes it over at this moment makes the same file: one of us wins.
+        if not files.create_if_absent(self.slot_path(top.generation + 1), slot):
+            return None
+        self._tidy(top.generation + 1)
+        self.show(None)
+        return dict(top.data)
+
     def _alive(self, data: Mapping[str, Any]) -> bool:
         process = Process.from_json(data)
         known = process.is_alive_here(self.me)

@@ -28,6 +28,7 @@ from isync_dagster.store.clock import Clock, utc_now
 from isync_dagster.store.layout import JobKey, Layout, RunLayout, decode
 from isync_dagster.store.lease import Lease, LeaseDesk
 from isync_dagster.store.ledger import Ledger
+from isync_dagster.store.stops import Stops
 
 __all__ = ["JobKey", "Run", "RunState", "Runs"]
 
@@ -122,13 +123,32 @@ class Run:
         return [{key: value for key, value in data.items() if key != "plan"} for data in found if data is not None]
 
     def summary(self) -> dict[str, Any] | None:
-        """What `close` was given, or None while it is open or where it was abandoned."""
-        closed = (data for data in self.transitions() if data["state"] == RunState.CLOSED)
-        return next((data["details"] for data in closed), None)
+        """What `close`, or the newest `amend`, was given; None while it is open or where it was abandoned."""
+        closed = [data for data in self.transitions() if data["state"] == RunState.CLOSED]
+        return closed[-1]["details"] if closed else None
 
     def close(self, summary: Mapping[str, Any], by: str = "") -> bool:
         """Close the run; False where it is closed already. Raises `StoreError` where it was abandoned."""
         return self._become(RunState.CLOSED, summary, by)
+
+    def amend(self, summary: Mapping[str, Any], by: str = "") -> None:
+        """Give the closed run a new summary: a retry has changed what came of it. It stays closed.
+
+        Raises `StoreError` where it is not closed.
+        """
+        for _ in range(TRIES):
+            number, newest = self._newest()
+            if RunState(newest["state"]) is not RunState.CLOSED:
+                raise StoreError(
+                    f"Run {self.number} of {self.job.template!r}, phase {self.job.phase!r}, is {newest['state']}: only "
+                    "a closed run gets a new summary.",
+                    run=self.number,
+                )
+            entry = {"state": RunState.CLOSED, "at": self.clock(), "by": by, "details": dict(summary)}
+            if files.create_if_absent(self.layout.transition(number + 1), entry):
+                files.write_json(self.layout.state, {"run": self.number, **entry})
+                return
+        raise StoreError(f"The state of run {self.number} changes too fast. Run again.", run=self.number)
 
     def abandon(self, why: str, by: str = "") -> bool:
         """Give the open run up: what it did stays, the next one starts anew. False where it was done before."""
@@ -219,6 +239,16 @@ class Run:
     def ledger(self, step: str, object: str) -> Ledger:
         """The ledger of one step (load, relink, retry-n, rollback-n) of an object."""
         return Ledger(self.layout.ledger(step, object), self.clock)
+
+    @property
+    def stops(self) -> Stops:
+        """The requests to stop this run."""
+        return Stops(self.layout.stops, self.clock)
+
+    @property
+    def retries_folder(self) -> UPath:
+        """The folder of the run's retries."""
+        return self.layout.retries
 
     def ledgers(self) -> list[tuple[str, str]]:
         """(step, object) of every ledger the run has."""

@@ -94,6 +94,23 @@ def parse_threshold(value: Any) -> int | str:
     raise ValueError(f'{value!r} is neither a number of rows (25) nor a share of them ("0.5%")')
 
 
+def parse_share(value: Any) -> str:
+    """Read a share of the daily API calls (`90%`, or 90).
+
+    >>> parse_share("90 %"), parse_share(75)
+    ('90%', '75%')
+    """
+    text = str(value).replace(" ", "").removesuffix("%")
+    if re.fullmatch(r"\d{1,3}(\.\d+)?", text) and not isinstance(value, bool) and 0 < Decimal(text) <= 100:
+        return f"{text}%"
+    raise ValueError(f'{value!r} is no share of the daily API calls; write "90%", at most "100%"')
+
+
+def share_of(text: str) -> float:
+    """A share as a number from 0 to 1."""
+    return float(text.removesuffix("%")) / 100
+
+
 def _names(value: Any) -> Any:
     """A single name, or names with commas between them, as a list."""
     if isinstance(value, str):
@@ -143,6 +160,18 @@ Threshold = Annotated[
     int | str,
     BeforeValidator(parse_threshold),
     WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": r"^\d+(\.\d+)?%?$"}]}),
+]
+Share = Annotated[
+    str,
+    BeforeValidator(parse_share),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "number", "exclusiveMinimum": 0, "maximum": 100},
+                {"type": "string", "pattern": r"^\d{1,3}(\.\d+)? *%?$"},
+            ]
+        }
+    ),
 ]
 PicklistMap = Annotated[
     dict[str, str],
@@ -221,6 +250,11 @@ class Settings(Block):
     rejected_rows_threshold: Threshold = Field(
         0,
         description='How many rows of an object may be failed or blocked in a good run: rows (25) or a share ("0.5%").',
+    )
+    api_budget: Share = Field(
+        "90%",
+        description="Share of the daily API calls of either org at which a run stops, so that others can still work; "
+        "it goes on where it stopped when it is started again.",
     )
     missing_parents: MissingParents = Field(
         default_factory=MissingParents, description="Default policies for lookups whose parent is not in the target."

@@ -20,6 +20,7 @@ with dagster_instance() as instance:
 
 def test_racing_first_starts_all_find_a_whole_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("ISYNC_STORE", str(tmp_path / "store"))
     racing = [
         subprocess.Popen([sys.executable, "-c", TOUCH], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for _ in range(4)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from isync_dagster.errors import ConfigError
+from isync_dagster.errors import ConfigError, RejectedRowsError
 from isync_dagster.migration.checks import check_rejected_rows
 from isync_dagster.migration.finish import finish
 from isync_dagster.migration.load import load
@@ -160,8 +160,10 @@ def test_refused_rows_within_the_threshold_pass(world: World, threshold: int | s
 def test_nothing_more_is_sent_once_too_many_rows_are_refused(world: World) -> None:
     world.reset(together(some("Account", 30, Code__c="x"), some("Part__c", 3, Account__c=lambda n: f"a{n}")))
     job = world.job(template(["Account", "Part__c"]), chunk_bytes=200, parallel_jobs=1)
-    with pytest.raises(ConfigError, match="Account is not loaded completely in run 1"):
+    with pytest.raises(RejectedRowsError, match=r"Account: .* rows were refused, 0 are allowed") as stopped:
         send(job)
+    for way in ("isync retry world --phase all", "isync migrate world", "isync rollback world --phase all"):
+        assert way in str(stopped.value)
     with pytest.raises(ConfigError, match=r"cannot be closed: Account \(not loaded.* after \d+ rows were refused"):
         finish(job)
     states = dict(current(job).audit("Account").latest().collect()["state"].value_counts().iter_rows())
@@ -171,16 +173,21 @@ def test_nothing_more_is_sent_once_too_many_rows_are_refused(world: World) -> No
     verdict = check_rejected_rows(job, "Account")
     assert not verdict.passed
     assert f"{states['pending']} rows are not sent yet" in verdict.text
-    assert world.counts("Account", "Part__c") == {"Account": 1, "Part__c": 1}
-    # What could not be sent because its parent waits says so.
-    blocked = current(job).audit("Part__c").latest().collect().drop_nulls("message")["message"].to_list()
-    assert len(blocked) == 2
-    assert all("is not in the target" in text for text in blocked)
+    assert world.counts("Account", "Part__c") == {"Account": 1, "Part__c": 0}
 
-    # Sending again stays stopped: the refusals are still there.
-    again = load(job, "Account")
-    assert again.notes[0].startswith("stopped: ")
-    assert again.states == states
+    # Begun again it stays stopped, in every object: the refusals are still there.
+    later = world.job(template(["Account", "Part__c"]))
+    for name in ("Account", "Part__c"):
+        with pytest.raises(RejectedRowsError, match="was stopped: Account: "):
+            remap(later, name)
+    with pytest.raises(RejectedRowsError):
+        load(later, "Account")
+    assert world.counts("Account", "Part__c") == {"Account": 1, "Part__c": 0}
+    # Another setting is no other plan: the same run goes on past the refused rows.
+    done = migrate(world.job(template(["Account", "Part__c"], continue_on_error=True)))
+    assert_laws(done)
+    assert done.states("Account") == {"failed": 29, "inserted": 1}
+    assert done.states("Part__c") == {"blocked": 2, "inserted": 1}
 
 
 def test_a_child_of_a_refused_parent_is_blocked_with_its_reason(world: World) -> None:
