@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import signal
-from collections.abc import Iterator
+import threading
+import time
 from pathlib import Path
 from random import Random
 
+import polars as pl
 import pytest
+from upath import UPath
 
-from isync_dagster_tests.faults.board import WENT_ON, Board
+from isync_dagster.store import files
+from isync_dagster_tests.faults.board import ARRIVED, WENT_ON, Board
 from isync_dagster_tests.faults.deeds import DEEDS
 from isync_dagster_tests.faults.picture import Picture
 from isync_dagster_tests.faults.points import kind_of
@@ -17,7 +22,20 @@ from isync_dagster_tests.faults.stage import Stage
 from isync_dagster_tests.faults.worker import Workers
 from isync_dagster_tests.migration.world import World
 
-RANDOM_KILLS = 40
+SHARES = 4
+RANDOM_KILLS = 30
+SHORT = (
+    "ledger load: created",
+    "ledger load: uploaded",
+    "ledger load: closed",
+    "ledger load: answers",
+    "ledger load: paired",
+    "ledger relink: created",
+    "ledger relink: done",
+)
+"""Where a short sweep kills: the kinds of transition at which something is on its way."""
+
+Point = dict[str, str]
 
 
 @pytest.fixture(scope="module", params=list(DEEDS))
@@ -26,52 +44,99 @@ def stage(request: pytest.FixtureRequest, served_world: World, tmp_path_factory:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(stage: Stage, workers: Workers) -> tuple[Picture, list[dict[str, str]]]:
+def undisturbed(stage: Stage, workers: Workers) -> tuple[Picture, list[Point]]:
     return stage.undisturbed(workers)
 
 
-def _kill_at(stage: Stage, workers: Workers, point: dict[str, str], expected: Picture, board: Board) -> None:
+def _kill_at(stage: Stage, workers: Workers, point: Point, expected: Picture, board: Board) -> None:
     stage.clear()
-    path = stage.recipe(fatal=point)
-    code = workers.run(path)
+    code = workers.run(stage.recipe(fatal=point))
     assert code == -signal.SIGKILL, f"{point} was not met: {code}"
     stage.go_on()
     stage.arrived(expected)
     board.add(f"kill -9, {point['moment']}", f"{stage.deed.name}: {kind_of(point['point'])}", WENT_ON)
 
 
-def _one_of_each(points: list[dict[str, str]]) -> Iterator[dict[str, str]]:
-    """The first point of each kind of ledger entry: what a short sweep kills at."""
-    seen: set[str] = set()
-    for point in points:
-        kind = kind_of(point["point"])
-        if point["moment"] == "written" and point["point"].endswith(".json") and kind.startswith("ledger"):
-            if kind not in seen:
-                yield point
-            seen.add(kind)
+def _one_of_each_kind(points: list[Point]) -> list[Point]:
+    return list({(kind_of(point["point"]), point["moment"]): point for point in reversed(points)}.values())
 
 
+@pytest.mark.parametrize("stage", ["migrate"], indirect=True)
 def test_a_kill_at_each_kind_of_transition(
-    stage: Stage, workers: Workers, undisturbed: tuple[Picture, list[dict[str, str]]], board: Board
+    stage: Stage, workers: Workers, undisturbed: tuple[Picture, list[Point]], board: Board
 ) -> None:
     expected, points = undisturbed
-    chosen = list(_one_of_each(points))
-    kinds = {kind_of(point["point"]) for point in chosen}
-    steps = {kind.split(": ")[0] for kind in kinds}
-    assert steps >= {"ledger load", "ledger relink"}
-    assert {"planned", "created", "uploaded", "closed", "finished", "paired", "done"} <= {
-        kind.split(": ")[1] for kind in kinds
-    }
-    for point in chosen:
+    one = {kind_of(point["point"]): point for point in _one_of_each_kind(points) if point["moment"] == "written"}
+    for kind in SHORT:
+        _kill_at(stage, workers, one[kind], expected, board)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("share", range(SHARES))
+def test_a_kill_at_every_point(
+    stage: Stage, workers: Workers, undisturbed: tuple[Picture, list[Point]], board: Board, share: int
+) -> None:
+    """Every file that a run writes, and every kind of answer that it gets; a file half written once a kind."""
+    expected, points = undisturbed
+    ledger = [point for point in points if point["point"].startswith("ledger/")]
+    states = {kind_of(point["point"]).split(": ")[1] for point in ledger}
+    assert states >= {"planned", "created", "uploaded", "closed", "finished", "paired", "done"}
+    torn = [point for point in _one_of_each_kind(points) if point["moment"] == "torn"]
+    whole = [point for point in points if point["moment"] != "torn"]
+    # What differs between two deeds is what they send.
+    chosen = [*torn, *whole] if stage.deed.name == "migrate" else _one_of_each_kind(ledger)
+    for point in chosen[share::SHARES]:
         _kill_at(stage, workers, point, expected, board)
 
 
 @pytest.mark.slow
-def test_a_kill_at_every_point(
-    stage: Stage, workers: Workers, undisturbed: tuple[Picture, list[dict[str, str]]], board: Board
+def test_kills_at_random_moments(
+    stage: Stage, workers: Workers, undisturbed: tuple[Picture, list[Point]], board: Board
 ) -> None:
-    """Every file that a run writes, torn and written, and every answer that it gets."""
-    expected, points = undisturbed
-    # The order of polls differs from run to run: that they are answered at all is what all share.
-    for point in points:
-        _kill_at(stage, workers, point, expected, board)
+    """By the clock, and again while the run goes on; the moments are drawn by a seed that the failure names."""
+    expected, _ = undisturbed
+    stage.clear()
+    began = time.monotonic()
+    assert workers.run(stage.recipe()) == 0
+    usual = time.monotonic() - began
+    for seed in range(RANDOM_KILLS):
+        random = Random(f"{stage.deed.name} {seed}")
+        stage.clear()
+        for _ in range(random.choice((1, 1, 2, 4))):
+            pid = workers.start(stage.recipe())
+            time.sleep(random.uniform(0, usual))
+            os.kill(pid, signal.SIGKILL)
+            assert workers.wait(pid) in (0, -signal.SIGKILL)
+            if not _is_open(stage):
+                break
+        stage.go_on()
+        stage.arrived(expected)
+        board.add("kill -9, at random moments", stage.deed.name, WENT_ON)
+
+
+def _is_open(stage: Stage) -> bool:
+    job = stage.job()
+    latest = job.store.runs(job.key).latest()
+    return latest is None or latest.is_open
+
+
+def test_a_kill_in_the_middle_of_a_parquet_write(tmp_path: Path, workers: Workers, board: Board) -> None:
+    """A real one: the process dies while Polars streams rows; no file of that name is there, an old one is whole."""
+    path = UPath(tmp_path / "rows.parquet")
+    files.write_parquet(path, pl.DataFrame({"n": [1]}))
+    pid = workers.start_endless_write(str(path))
+    dead = threading.Event()
+
+    def half_written() -> bool:
+        return any(place.stat().st_size > 0 for place in tmp_path.glob(".rows.parquet*.tmp"))
+
+    while not half_written():
+        dead.wait(0.005)
+    os.kill(pid, signal.SIGKILL)
+    assert workers.wait(pid) == -signal.SIGKILL
+    assert list(tmp_path.glob(".rows.parquet*.tmp"))
+    assert files.names(path.parent) == ["rows.parquet"]
+    assert files.scan(path).collect()["n"].to_list() == [1]
+    assert files.write_parquet(path, pl.DataFrame({"n": [2]})) == 1
+    assert files.scan(path).collect()["n"].to_list() == [2]
+    board.add("kill -9, in a Parquet write", "a file of the store", ARRIVED)

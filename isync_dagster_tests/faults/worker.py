@@ -13,12 +13,17 @@ import signal
 import subprocess
 import sys
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import polars as pl
 import pytest
+from polars.io.plugins import register_io_source
+from upath import UPath
 
+from isync_dagster.store import files
 from isync_dagster_tests.faults.deeds import DEEDS, job_of
 from isync_dagster_tests.faults.points import Watch
 
@@ -52,6 +57,10 @@ class Workers:
         """Begin the deed of a recipe in a new process; its pid."""
         return int(self._ask({"run": str(recipe)}))
 
+    def start_endless_write(self, path: str) -> int:
+        """Begin to write a Parquet file that does not end; the pid."""
+        return int(self._ask({"write": path}))
+
     def wait(self, pid: int) -> int:
         """The exit status of a worker, negative where a signal ended it."""
         return int(self._ask({"wait": pid}))
@@ -73,10 +82,10 @@ def serve() -> None:
     children: set[int] = set()
     for line in sys.stdin:
         command = json.loads(line)
-        if "run" in command:
+        if "wait" not in command:
             pid = os.fork()
             if pid == 0:
-                _live(Path(command["run"]))
+                _live(command)
             children.add(pid)
             answer = pid
         else:
@@ -90,13 +99,27 @@ def serve() -> None:
         os.waitpid(pid, 0)
 
 
-def _live(path: Path) -> None:
+def _write_without_end(path: str) -> None:
+    """Rows that never stop coming, streamed into one file of the store."""
+
+    def rows(*_: Any) -> Iterator[pl.DataFrame]:
+        while True:
+            yield pl.select(n=pl.int_range(50_000)).with_columns(text=pl.col("n").hash(1).cast(pl.String))
+
+    files.write_parquet(UPath(path), register_io_source(rows, schema={"n": pl.Int64, "text": pl.String}))
+
+
+def _live(command: dict[str, Any]) -> None:
     """The life of a worker; what went wrong lies beside the recipe."""
     status = 1
+    path = Path(command.get("run", os.devnull))
     try:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        os.dup2(os.open(os.devnull, os.O_RDWR), 0)
-        os.dup2(os.open(path.with_suffix(".out"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 1)
+        null = os.open(os.devnull, os.O_RDWR)
+        os.dup2(null, 0)
+        os.dup2(null, 1)
+        if "write" in command:
+            _write_without_end(command["write"])
         recipe = json.loads(path.read_text())
         log = Path(recipe["log"]) if "log" in recipe else None
         Watch(recipe["store"], log, recipe.get("fatal")).put_on(pytest.MonkeyPatch())
