@@ -30,7 +30,7 @@ from isync_dagster.store import disk
 FILE_MOMENTS = ("torn", "written")
 CALL_MOMENT = "answered"
 _HASH = re.compile(r"-[0-9a-f]{16}(?=\.parquet)")
-_ID = re.compile(r"/[0-9A-Za-z]{15,18}(?=/|$)")
+_ID = re.compile(r"/(?=[A-Za-z]*[0-9])(?:[0-9A-Za-z]{18}|[0-9A-Za-z]{15})(?=/|$)")
 _MEMBER = re.compile(r"alive/[0-9a-f]+")
 
 
