@@ -13,6 +13,7 @@ from isync_dagster.migration.drift import check_drift
 from isync_dagster.migration.model import Outcome, SyncJob
 from isync_dagster.migration.outcomes import Measure, columns_of, kept, measured, preview_of
 from isync_dagster.migration.runs import open_run
+from isync_dagster.migration.writing import claimed
 from isync_dagster.plan.model import ObjectPlan, Policy
 from isync_dagster.schema.model import Field
 from isync_dagster.store import files
@@ -28,14 +29,15 @@ def extract(job: SyncJob, object: str) -> Outcome:
     Opens the run where none is open. Returns what was recorded where the extract is already complete.
     """
     with measured() as measure:
-        return _extract(job, object, measure)
+        run = open_run(job)
+        if not job.in_phase(object):
+            return Outcome(object, "extract", run.number, notes=(f"not in phase {job.phase!r}",))
+        with claimed(job, run, "extract", object):
+            return _extract(job, run, object, measure)
 
 
-def _extract(job: SyncJob, object: str, measure: Measure) -> Outcome:
-    run = open_run(job)
+def _extract(job: SyncJob, run: Run, object: str, measure: Measure) -> Outcome:
     plan = job.object(object)
-    if not job.in_phase(object):
-        return Outcome(object, "extract", run.number, notes=(f"not in phase {job.phase!r}",))
     fields = source_fields(plan)
     folder = run.extract_folder(object)
     if reading.recorded(folder) is None:

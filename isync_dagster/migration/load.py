@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextvars
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from datetime import UTC, datetime
 from typing import Any
 
 import polars as pl
@@ -19,7 +18,7 @@ from isync_dagster.migration.runs import current_run
 from isync_dagster.migration.sending import Sender
 from isync_dagster.migration.target import known_before
 from isync_dagster.migration.threshold import allowed_rejects
-from isync_dagster.migration.writing import hold_target
+from isync_dagster.migration.writing import claimed, hold_target
 from isync_dagster.plan.model import ObjectPlan
 from isync_dagster.records.payload import insert_payload, update_payload
 from isync_dagster.records.remap import link_counts
@@ -52,19 +51,25 @@ def load(job: SyncJob, object: str) -> Outcome:
         plan = job.object(object)
         if not job.in_phase(object):
             return Outcome(object, "load", run.number, notes=(f"not in phase {job.phase!r}",))
-        rows = remapped(run, object)
-        lease = hold_target(job, run)
-        stop_over_unknown(job, run, plan)
-        _account_unsent(job, run, plan, rows)
-        _keep_before_images(run, plan, rows)
-        sender = Sender(job, run, plan, "load", Keeper(job, run, plan, "load"))
-        stopped = None
-        for wave in rows.select("_wave").unique().sort("_wave").collect()["_wave"].to_list():
-            _plan_wave(job, run, plan, rows.filter(pl.col("_wave") == wave), wave, sender)
-            stopped = send_wave(job, run, plan, sender, wave, lease.check)
-            if stopped is not None:
-                break
-        return load_outcome(run, plan, "load", measure, stopped)
+        with claimed(job, run, "load", object):
+            stopped = _load(job, run, plan)
+            return load_outcome(run, plan, "load", measure, stopped)
+
+
+def _load(job: SyncJob, run: Run, plan: ObjectPlan) -> str | None:
+    """Send what is to be sent; why it stopped early, or None."""
+    rows = remapped(run, plan.object)
+    lease = hold_target(job, run)
+    stop_over_unknown(job, run, plan)
+    _account_unsent(job, run, plan, rows)
+    _keep_before_images(run, plan, rows)
+    sender = Sender(job, run, plan, "load", Keeper(job, run, plan, "load"))
+    for wave in rows.select("_wave").unique().sort("_wave").collect()["_wave"].to_list():
+        _plan_wave(job, run, plan, rows.filter(pl.col("_wave") == wave), wave, sender)
+        stopped = send_wave(job, run, plan, sender, wave, lease.check)
+        if stopped is not None:
+            return stopped
+    return None
 
 
 # ── rows that need no call ───────────────────────────────────────────────────────────────────────────────
@@ -85,7 +90,7 @@ def _account_unsent(job: SyncJob, run: Run, plan: ObjectPlan, rows: pl.LazyFrame
             message="_reason",
             stage=pl.lit("remap"),
             attempt=pl.lit(0),
-            at=pl.lit(datetime.now(UTC)),
+            at=pl.lit(job.store.clock()),
         ),
     )
     matched = rows.filter(pl.col("_target_id").is_not_null() & (decided != "dropped"))
@@ -155,7 +160,7 @@ def _with_parents(job: SyncJob, run: Run, plan: ObjectPlan, rows: pl.LazyFrame, 
             message=pl.format(f"{name}: parent {{}} is not in the target", f"_from.{name}"),
             stage=pl.lit("load"),
             attempt=pl.lit(0),
-            at=pl.lit(datetime.now(UTC)),
+            at=pl.lit(job.store.clock()),
         ),
     )
     return filled.filter(~orphan)
@@ -189,7 +194,7 @@ class Keeper:
                 sf_job_id=pl.lit(entry.payload.get("job_id"), dtype=pl.String),
                 chunk=pl.lit(entry.chunk),
                 stage=pl.lit(self.stage),
-                at=pl.lit(datetime.now(UTC)),
+                at=pl.lit(self.job.store.clock()),
             ),
         )
         if self.stage != "load":

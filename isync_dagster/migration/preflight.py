@@ -16,12 +16,12 @@ from isync_dagster.errors import PreflightError
 from isync_dagster.migration.drift import check_drift
 from isync_dagster.migration.extract import extracted
 from isync_dagster.migration.model import Outcome, SyncJob
-from isync_dagster.migration.outcomes import kept, measured
+from isync_dagster.migration.outcomes import Measure, kept, measured
 from isync_dagster.migration.references import reference_map, standard_price_book
 from isync_dagster.migration.runs import current_run, guard_orgs
 from isync_dagster.migration.target import target_rows
 from isync_dagster.migration.threshold import allowed_rejects
-from isync_dagster.migration.writing import hold_target
+from isync_dagster.migration.writing import claimed, hold_target
 from isync_dagster.plan.model import ObjectPlan
 from isync_dagster.records.findings import find
 from isync_dagster.records.match import duplicate_keys
@@ -50,35 +50,40 @@ def preflight(job: SyncJob) -> Outcome:
         run = current_run(job)
         guard_orgs(job)
         hold_target(job, run)
-        for name in job.plan.references:
-            reference_map(job, run, name)
-        if any(plan.object == "Pricebook2" for plan in job.plan.objects_in(job.phase)):
-            standard_price_book(job, run)
-        rows, table, blocking = 0, [], []
-        for plan in job.plan.objects_in(job.phase):
-            check_drift(job, plan, "target")
-            rows += extracted(run, plan).select(pl.len()).collect().item()
-            for row, blocks in _object_findings(job, run, plan):
-                table.append(row)
-                if blocks:
-                    blocking.append(row)
-        numbers = {"findings": sum(row["rows"] for row in table), "blocking": sum(row["rows"] for row in blocking)}
-        outcome = Outcome(
-            "",
-            "preflight",
-            run.number,
-            rows=rows,
-            numbers=numbers,
-            calls=measure.calls,
-            seconds=measure.seconds,
-            errors=tuple(table),
-            notes=() if table else ("nothing found",),
-        )
-        files.write_json(_manifest(run), {**outcome.to_json(), "passed": not blocking})
-        kept(run, outcome)
-        if blocking:
-            raise PreflightError(_message(job, run, blocking), findings=len(blocking))
-        return outcome
+        with claimed(job, run, "preflight", "all"):
+            return _preflight(job, run, measure)
+
+
+def _preflight(job: SyncJob, run: Run, measure: Measure) -> Outcome:
+    for name in job.plan.references:
+        reference_map(job, run, name)
+    if any(plan.object == "Pricebook2" for plan in job.plan.objects_in(job.phase)):
+        standard_price_book(job, run)
+    rows, table, blocking = 0, [], []
+    for plan in job.plan.objects_in(job.phase):
+        check_drift(job, plan, "target")
+        rows += extracted(run, plan).select(pl.len()).collect().item()
+        for row, blocks in _object_findings(job, run, plan):
+            table.append(row)
+            if blocks:
+                blocking.append(row)
+    numbers = {"findings": sum(row["rows"] for row in table), "blocking": sum(row["rows"] for row in blocking)}
+    outcome = Outcome(
+        "",
+        "preflight",
+        run.number,
+        rows=rows,
+        numbers=numbers,
+        calls=measure.calls,
+        seconds=measure.seconds,
+        errors=tuple(table),
+        notes=() if table else ("nothing found",),
+    )
+    files.write_json(_manifest(run), {**outcome.to_json(), "passed": not blocking})
+    kept(run, outcome)
+    if blocking:
+        raise PreflightError(_message(job, run, blocking), findings=len(blocking))
+    return outcome
 
 
 def require_preflight(run: Run) -> None:

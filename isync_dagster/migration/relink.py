@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 import polars as pl
@@ -22,7 +21,7 @@ from isync_dagster.migration.outcomes import measured
 from isync_dagster.migration.remap import pairs_of, remapped, with_default_ids
 from isync_dagster.migration.runs import current_run
 from isync_dagster.migration.sending import Sender
-from isync_dagster.migration.writing import hold_target
+from isync_dagster.migration.writing import claimed, hold_target
 from isync_dagster.plan.model import ObjectPlan
 from isync_dagster.records.relink import pending_links, relink_payload
 from isync_dagster.records.relink import relink as relinked_rows
@@ -38,19 +37,25 @@ def relink(job: SyncJob, object: str) -> Outcome:
         plan = job.object(object)
         if not job.in_phase(object):
             return Outcome(object, "relink", run.number, notes=(f"not in phase {job.phase!r}",))
-        lease = hold_target(job, run)
-        stop_over_unknown(job, run, plan)
-        sender = Sender(job, run, plan, "relink", RelinkKeeper(job, run, plan, "relink"))
-        path = sender.ledger.folder / "wave-00000.json"
-        if not files.exists(path):
-            rows = _write_rows(job, run, with_default_ids(job, run, plan))
-            number = 0
-            for chunk, part in cut(job, relink_payload(rows, plan), "update", 0, None, 0):
-                sender.plan_chunk(chunk, part)
-                number += 1
-            files.write_json(path, {"chunks": number})
-        stopped = send_wave(job, run, plan, sender, 0, lease.check)
-        return load_outcome(run, plan, "relink", measure, stopped)
+        with claimed(job, run, "relink", object):
+            stopped = _relink(job, run, plan)
+            return load_outcome(run, plan, "relink", measure, stopped)
+
+
+def _relink(job: SyncJob, run: Run, plan: ObjectPlan) -> str | None:
+    """Send what is to be sent; why it stopped early, or None."""
+    lease = hold_target(job, run)
+    stop_over_unknown(job, run, plan)
+    sender = Sender(job, run, plan, "relink", RelinkKeeper(job, run, plan, "relink"))
+    path = sender.ledger.folder / "wave-00000.json"
+    if not files.exists(path):
+        rows = _write_rows(job, run, with_default_ids(job, run, plan))
+        number = 0
+        for chunk, part in cut(job, relink_payload(rows, plan), "update", 0, None, 0):
+            sender.plan_chunk(chunk, part)
+            number += 1
+        files.write_json(path, {"chunks": number})
+    return send_wave(job, run, plan, sender, 0, lease.check)
 
 
 def linked_rows(run: Run, object: str) -> pl.LazyFrame | None:
@@ -161,7 +166,7 @@ class RelinkKeeper(Keeper):
                 sf_job_id=pl.lit(entry.payload.get("job_id"), dtype=pl.String),
                 chunk=pl.lit(entry.chunk),
                 stage=pl.lit(self.stage),
-                at=pl.lit(datetime.now(UTC)),
+                at=pl.lit(self.job.store.clock()),
             ),
         )
 

@@ -15,7 +15,7 @@ from isync_dagster.migration.preflight import require_preflight
 from isync_dagster.migration.references import default_target_id, reference_map, standard_price_book
 from isync_dagster.migration.runs import current_run
 from isync_dagster.migration.target import known_fields, target_rows
-from isync_dagster.migration.writing import hold_target
+from isync_dagster.migration.writing import claimed, hold_target
 from isync_dagster.plan.model import Lookup, ObjectPlan, Policy
 from isync_dagster.records.decide import decide
 from isync_dagster.records.match import match
@@ -44,9 +44,14 @@ def remap(job: SyncJob, object: str) -> Outcome:
             return Outcome.from_json(recorded)
         require_preflight(run)
         hold_target(job, run)
-        outcome = _remap(job, run, with_default_ids(job, run, plan), measure)
-        files.write_json(_manifest(run, object), outcome.to_json())
-        return kept(run, outcome)
+        with claimed(job, run, "remap", object):
+            recorded = files.read_json(_manifest(run, object))
+            if recorded is not None:
+                # Another worker was at it a moment ago, and a load may read its rows by now.
+                return Outcome.from_json(recorded)
+            outcome = _remap(job, run, with_default_ids(job, run, plan), measure)
+            files.write_json(_manifest(run, object), outcome.to_json())
+            return kept(run, outcome)
 
 
 def remapped(run: Run, object: str) -> pl.LazyFrame:
