@@ -39,7 +39,8 @@ class Tuning:
     def repeat(self, call: Callable[[], T]) -> T:
         """What `call` gives, made again while it raises TransientError: exponential backoff, jitter, bounded.
 
-        The last error is raised, marked as exhausted, so that a repeat around this one does not multiply it.
+        The last error is raised with what to do next, marked as exhausted, so that a repeat around this one does not
+        multiply it.
         """
         retrying = Retrying(
             stop=stop_after_attempt(self.attempts),
@@ -51,8 +52,13 @@ class Tuning:
         try:
             return retrying(call)
         except TransientError as error:
-            error.details["exhausted"] = True
-            raise
+            if error.details.get("exhausted"):
+                raise
+            raise TransientError(
+                f"{str(error).rstrip('. ')}. Tried {self.attempts} times; run the same again later, it goes on where it "
+                "stopped.",
+                **{**error.details, "exhausted": True},
+            ) from error
 
     def _wait(self, state: RetryCallState) -> float:
         backoff = wait_exponential_jitter(multiplier=self.first_wait, max=self.longest_wait, jitter=self.first_wait)(
