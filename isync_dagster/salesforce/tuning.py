@@ -20,7 +20,8 @@ class Tuning:
 
     `attempts` bounds how often one call is made. `read_timeout` lies above Salesforce's own 120 s for a query.
     Polling starts at `first_poll` and grows by `poll_growth` up to `longest_poll`; a wish to stop is looked at
-    at least every `glance`.
+    at least every `glance`. A call whose answer was lost may still be at work in the org: what it wrote is looked for
+    not before `in_doubt` after it was sent.
     """
 
     attempts: int = 6
@@ -34,6 +35,7 @@ class Tuning:
     longest_poll: float = 15.0
     glance: float = 0.5
     idle_connection: float = 5.0
+    in_doubt: float = 150.0
     sleep: Callable[[float], None] = time.sleep
 
     def repeat(self, call: Callable[[], T]) -> T:

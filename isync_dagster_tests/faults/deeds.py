@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +88,12 @@ def recipe(world: World, deed: Deed, **more: Any) -> dict[str, Any]:
         "orgs": {side: world.served[side].credentials() for side in ("source", "target")},
         **more,
     }
+
+
+def patient(job: SyncJob, seconds: float) -> SyncJob:
+    """The job with more patience for calls whose answer was lost."""
+    job.target.tuning = replace(job.target.tuning, in_doubt=seconds)  # type: ignore[misc]
+    return job
 
 
 def job_of(found: dict[str, Any]) -> SyncJob:

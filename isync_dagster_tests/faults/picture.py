@@ -39,16 +39,16 @@ def picture_of(world: World, job: SyncJob, run: int = 1) -> Picture:
         assert rows["source_id"].is_unique().all(), f"{name}: a record has two rows that count"
         audit[name] = sorted(
             (
-            (
-                row["source_id"],
-                names.get(row["target_id"], row["target_id"]),
-                row["state"],
-                row["code"],
-                None if row["message"] == SETTLED else row["message"],
-                row["fields"],
-                row["stage"],
-            )
-            for row in rows.iter_rows(named=True)
+                (
+                    row["source_id"],
+                    names.get(row["target_id"], row["target_id"]),
+                    row["state"],
+                    row["code"],
+                    None if row["message"] == SETTLED else row["message"],
+                    row["fields"],
+                    row["stage"],
+                )
+                for row in rows.iter_rows(named=True)
             ),
             key=repr,
         )
@@ -56,8 +56,10 @@ def picture_of(world: World, job: SyncJob, run: int = 1) -> Picture:
         # Two source records may never share a target record here.
         assert pairs["target_id"].is_unique().all(), f"{name}: two records share a target record"
         idmap[name] = sorted(
-            ((row["source_id"], names.get(row["target_id"], row["target_id"]), row["target_object"])
-            for row in pairs.iter_rows(named=True)),
+            (
+                (row["source_id"], names.get(row["target_id"], row["target_id"]), row["target_object"])
+                for row in pairs.iter_rows(named=True)
+            ),
             key=repr,
         )
     return Picture(target, audit, idmap)

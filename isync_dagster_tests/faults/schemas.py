@@ -94,8 +94,7 @@ class Schema:
                 shape.name,
                 "Name string(80) cuN; Key__c string(40) cune; Legacy__c string(18) cunexs; "
                 "Text__c textarea(32000) cun; Code__c string(20) cun; Number__c double(16,2) cun; "
-                "Whole__c double(18,0) cun; Flag__c boolean cu; "
-                + "; ".join(look.notation for look in shape.looks),
+                "Whole__c double(18,0) cun; Flag__c boolean cu; " + "; ".join(look.notation for look in shape.looks),
                 owner="none" if shape.has_master else "user",
             )
             for shape in self.shapes

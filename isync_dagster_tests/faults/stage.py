@@ -74,4 +74,4 @@ class Stage:
         for name, rows in done.target.items():
             there = [row for row in rows if "stranger" not in row]
             expected = self.world.picture("source", name)
-            assert there == [row for row in expected], name
+            assert there == expected, name

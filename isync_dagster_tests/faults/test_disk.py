@@ -157,7 +157,7 @@ def test_a_disk_that_is_really_full(stage: Stage, undisturbed: tuple[Picture, li
 
         def run(mount: Callable[[str], None], size: int = needed * percent // 100) -> None:
             mount(f"size={size}")
-            with pytest.raises(StoreError, match="No space left on device.*Free space there, then run again"):
+            with pytest.raises(StoreError, match=r"No space left on device.*Free space there, then run again"):
                 stage.deed.act(stage.job())
             mount("size=64m")
             stage.go_on()

@@ -13,9 +13,11 @@ import polars as pl
 import pytest
 from upath import UPath
 
+from isync_dagster.local_org.service import Service
+from isync_dagster.local_org.web import Call, Reply, Route
 from isync_dagster.store import files
 from isync_dagster_tests.faults.board import ARRIVED, WENT_ON, Board
-from isync_dagster_tests.faults.deeds import DEEDS
+from isync_dagster_tests.faults.deeds import DEEDS, patient
 from isync_dagster_tests.faults.picture import Picture
 from isync_dagster_tests.faults.points import kind_of
 from isync_dagster_tests.faults.stage import Stage
@@ -87,6 +89,35 @@ def test_a_kill_at_every_point(
     chosen = [*torn, *whole] if stage.deed.name == "migrate" else _one_of_each_kind(ledger)
     for point in chosen[share::SHARES]:
         _kill_at(stage, workers, point, expected, board)
+
+
+@pytest.mark.parametrize("stage", ["migrate"], indirect=True)
+def test_a_kill_while_the_org_is_still_at_work(
+    stage: Stage,
+    workers: Workers,
+    undisturbed: tuple[Picture, list[Point]],
+    board: Board,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The worker dies with a call on its way that the org saves only later: its row is not absent, and not sent again."""
+    expected, _ = undisturbed
+    stage.clear()
+    answer, arrived = Service.answer, threading.Event()
+
+    def slowly(service: Service, item: Route, call: Call) -> Reply:
+        if call.method == "POST" and "composite/sobjects" in call.url_path and not arrived.is_set():
+            arrived.set()
+            time.sleep(0.7)
+        return answer(service, item, call)
+
+    monkeypatch.setattr(Service, "answer", slowly)
+    pid = workers.start(stage.recipe())
+    assert arrived.wait(60)
+    os.kill(pid, signal.SIGKILL)
+    assert workers.wait(pid) == -signal.SIGKILL
+    stage.deed.act(patient(stage.job(), 2.0))
+    stage.arrived(expected)
+    board.add("kill -9, a call on its way", stage.deed.name, WENT_ON)
 
 
 @pytest.mark.slow

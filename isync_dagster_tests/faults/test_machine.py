@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import tempfile
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,14 +12,20 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, Phase, note, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from isync_dagster.errors import IsyncError, OrgError
 from isync_dagster.local_org import faults as org_faults
 from isync_dagster.migration import reading
-from isync_dagster.store.ledger import Ledger
 from isync_dagster.migration.extract import extracted
-from isync_dagster.errors import ConfigError
+from isync_dagster.store.ledger import Ledger
 from isync_dagster_tests.faults.board import ARRIVED, WENT_ON, Board
 from isync_dagster_tests.faults.schemas import Schema, schemas, values
 from isync_dagster_tests.faults.test_wire import HOW_TO_GO_ON
@@ -197,7 +202,9 @@ class Walk(RuleBasedStateMachine):
         for side in ("source", "target"):
             self.twins.faults(side)
         self._cut_at = 0
-        self.twins.faults("target", {"kind": "delay", "path": "(POST|PATCH|PUT|DELETE) .*/(jobs/ingest|composite)", "times": None})
+        self.twins.faults(
+            "target", {"kind": "delay", "path": "(POST|PATCH|PUT|DELETE) .*/(jobs/ingest|composite)", "times": None}
+        )
         self._once()
         met = sum(item["met"] for item in self.twins.served["target"].service.faults.as_json())
         self.twins.faults("target")

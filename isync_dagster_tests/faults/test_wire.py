@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from importlib import import_module
-from pathlib import Path
 
 import pytest
 
@@ -103,3 +102,41 @@ def test_trouble_at_every_call(stage: Stage, way: str, board: Board, share: int)
         except Exception as error:  # noqa: BLE001 - all failures of a sweep are told together
             failures.append(f"{trouble}: {type(error).__name__}: {str(error)[:600]}")
     assert not failures, "\n".join(failures)
+
+
+# ── scenario files ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def _scenarios() -> list[str]:
+    """Scenarios that leave the org's process alive."""
+    names = scenario_names()
+    return [name for name in names if not import_module(SCENARIOS).load(name).kills]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["Bulk 2.0"], indirect=True)
+@pytest.mark.parametrize("side", ["target", "source"])
+@pytest.mark.parametrize("name", _scenarios())
+def test_a_scenario_of_the_local_org(stage: Stage, side: str, way: str, name: str, board: Board) -> None:
+    """The scenario is in force from the first call until the run has stopped, three times at most; then it is over."""
+    expected, _ = _undisturbed(stage)
+    stage.clear()
+    service = stage.world.served[side].service
+    scenario = import_module(SCENARIOS).load(name)
+    outcome = ARRIVED
+    service.apply(scenario)  # type: ignore[attr-defined]
+    try:
+        for _ in range(3):
+            try:
+                in_phases(stage.job(), lambda _: None)
+            except IsyncError as error:
+                assert HOW_TO_GO_ON.search(str(error)), f"{type(error).__name__} says not how to go on: {error}"
+                outcome = WENT_ON
+            else:
+                break
+    finally:
+        service.lift()  # type: ignore[attr-defined]
+        stage.world.faults(side)
+    stage.go_on()
+    stage.arrived(expected)
+    board.add(f"scenario {name}", side, outcome)

@@ -120,13 +120,17 @@ class Twins:
             parents = pl.concat([self._named(side, parent) for parent in look.to])
             table = table.join(parents, left_on=look.name, right_on="_id", how="left", maintain_order="left")
             dangling = table.filter(pl.col(look.name).is_not_null() & pl.col("_name").is_null())
-            assert dangling.is_empty(), f"{side} {name}.{look.name} points at no record: {dangling[look.name].to_list()}"
+            assert dangling.is_empty(), (
+                f"{side} {name}.{look.name} points at no record: {dangling[look.name].to_list()}"
+            )
             table = table.with_columns(pl.col("_name").alias(look.name)).drop("_name")
         shown = table.filter(pl.col("Key__c").is_null() | ~pl.col("Key__c").str.starts_with(STRANGER)).drop("Id")
         return sorted(shown.with_columns(_canonical(column) for column in ("Text__c", "Code__c")).rows(), key=repr)
 
     def _named(self, side: str, name: str) -> pl.DataFrame:
-        return self.live(side, name).select(_id="Id", _name=pl.format("{} {} {}", pl.lit(name), pl.col("Key__c").fill_null("-"), "Name"))
+        return self.live(side, name).select(
+            _id="Id", _name=pl.format("{} {} {}", pl.lit(name), pl.col("Key__c").fill_null("-"), "Name")
+        )
 
     def assert_same(self) -> None:
         """Every source record has exactly one counterpart with the same content and the same parents; none is more."""
@@ -168,8 +172,9 @@ def serving_twins(folder: Path, schema: Schema, **options: Any) -> Iterator[Twin
     objects = schema.objects()
     with (
         LocalOrg.create(folder / "source", objects, name="source", seed=11) as source,
-        LocalOrg.create(folder / "target", objects, name="target", seed=22, is_sandbox=True, batch_rows=3,
-                        batches_per_commit=1) as target,
+        LocalOrg.create(
+            folder / "target", objects, name="target", seed=22, is_sandbox=True, batch_rows=3, batches_per_commit=1
+        ) as target,
         source.serve() as one,
         target.serve() as two,
     ):

@@ -27,7 +27,10 @@ from isync_dagster_tests.migration.world import World, check
 PHASES = ("extract", "preflight", "remap", "load", "relink", "verify", "finish")
 
 SHAPES: dict[str, tuple[dict[str, Any], ...]] = {
-    "status": ({"status": 503}, {"status": 500, "code": "UNKNOWN_EXCEPTION", "message": "An unexpected error occurred."}),
+    "status": (
+        {"status": 503},
+        {"status": 500, "code": "UNKNOWN_EXCEPTION", "message": "An unexpected error occurred."},
+    ),
     "truncate": ({"bytes": 5}, {"bytes": 60}),
     "delay": ({"seconds": 0.01},),
 }
