@@ -14,6 +14,7 @@ from isync_dagster.migration.model import Outcome, SyncJob
 from isync_dagster.migration.outcomes import Measure, columns_of, kept, measured, preview_of
 from isync_dagster.migration.runs import open_run
 from isync_dagster.migration.stopping import guarded
+from isync_dagster.migration.writing import claimed
 from isync_dagster.plan.model import ObjectPlan, Policy
 from isync_dagster.schema.model import Field
 from isync_dagster.store import files
@@ -32,7 +33,7 @@ def extract(job: SyncJob, object: str) -> Outcome:
         run = open_run(job)
         if not job.in_phase(object):
             return Outcome(object, "extract", run.number, notes=(f"not in phase {job.phase!r}",))
-        with guarded(job, run) as job:
+        with claimed(job, run, "extract", object), guarded(job, run) as job:
             return _extract(job, run, job.object(object), measure)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextvars
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import polars as pl
@@ -21,7 +21,7 @@ from isync_dagster.migration.sending import Sender
 from isync_dagster.migration.stopping import ask_over_refused, guarded, rows_in, stop_here, stop_of
 from isync_dagster.migration.target import known_before
 from isync_dagster.migration.upsert_images import keep_upsert_images
-from isync_dagster.migration.writing import hold_target
+from isync_dagster.migration.writing import claimed, hold_target
 from isync_dagster.plan.model import ObjectPlan
 from isync_dagster.records.payload import insert_payload, update_payload
 from isync_dagster.records.remap import link_counts
@@ -55,16 +55,21 @@ def load(job: SyncJob, object: str) -> Outcome:
         plan = job.object(object)
         if not job.in_phase(object):
             return Outcome(object, "load", run.number, notes=(f"not in phase {job.phase!r}",))
-        rows = remapped(run, object)
-        lease = hold_target(job, run)
-        stop_over_unknown(job, run, plan)
-        account_unsent(job, run, plan, rows, "remap")
-        with guarded(job, run) as job:
-            keep_before_images(run, plan, rows, "load")
-            send_waves(
-                job, run, plan, Sender(job, run, plan, "load", Keeper(job, run, plan, "load")), rows, lease.check
-            )
-        return load_outcome(run, plan, "load", measure)
+        with claimed(job, run, "load", object):
+            _load(job, run, plan)
+            return load_outcome(run, plan, "load", measure)
+
+
+def _load(job: SyncJob, run: Run, plan: ObjectPlan) -> None:
+    """Send what is to be sent."""
+    rows = remapped(run, plan.object)
+    lease = hold_target(job, run)
+    stop_over_unknown(job, run, plan)
+    account_unsent(job, run, plan, rows, "remap")
+    with guarded(job, run) as job:
+        keep_before_images(run, plan, rows, "load")
+        sender = Sender(job, run, plan, "load", Keeper(job, run, plan, "load"))
+        send_waves(job, run, plan, sender, rows, lease.check)
 
 
 # ── rows that need no call ───────────────────────────────────────────────────────────────────────────────
@@ -94,7 +99,7 @@ def account_unsent(job: SyncJob, run: Run, plan: ObjectPlan, rows: pl.LazyFrame,
                 ignore_nulls=True,
             ),
             attempt=pl.lit(0),
-            at=pl.lit(datetime.now(UTC)),
+            at=pl.lit(job.store.clock()),
         ),
     )
     how = pl.when(pl.col("_left") == FOLLOWED).then(pl.lit(FOLLOWED)).otherwise(pl.col("_matched_by").cast(pl.String))
@@ -174,7 +179,7 @@ def _with_parents(job: SyncJob, run: Run, plan: ObjectPlan, rows: pl.LazyFrame, 
             message=pl.concat_str([words, pl.format(": {}", "_why")], ignore_nulls=True),
             stage=pl.lit(stage),
             attempt=pl.lit(0),
-            at=pl.lit(datetime.now(UTC)),
+            at=pl.lit(job.store.clock()),
         ),
     )
     return filled.filter(~orphan)
@@ -209,7 +214,7 @@ class Keeper:
                 chunk=pl.lit(entry.chunk),
                 stage=pl.lit(self.stage),
                 **sent(entry),
-                at=pl.lit(datetime.now(UTC)),
+                at=pl.lit(self.job.store.clock()),
             ),
         )
         there = final.filter(pl.col("state").is_in([State.INSERTED, State.UPDATED]) & pl.col("target_id").is_not_null())
@@ -300,9 +305,9 @@ def finish_chunks(
             raise
     for number in sorted(unsettled):
         check()
-        sender.settle(number, claimed(job, run, plan))
+        sender.settle(number, claimed_ids(job, run, plan))
         while not sender.drive(number):
-            sender.settle(number, claimed(job, run, plan))
+            sender.settle(number, claimed_ids(job, run, plan))
     _ask_over_refused(job, run, plan, sender)
 
 
@@ -356,7 +361,7 @@ def _ask_over_refused(job: SyncJob, run: Run, plan: ObjectPlan, sender: Sender) 
         ask_over_refused(job, run, plan)
 
 
-def claimed(job: SyncJob, run: Run, plan: ObjectPlan) -> pl.Series:
+def claimed_ids(job: SyncJob, run: Run, plan: ObjectPlan) -> pl.Series:
     """Target ids that cannot be what was just sent: other source records have them, or they were there before.
 
     Bounded by one object's ids, 18 characters each; looked at only where an answer was lost.

@@ -22,7 +22,7 @@ from isync_dagster.migration.runs import current_run, guard_orgs
 from isync_dagster.migration.stopping import guarded
 from isync_dagster.migration.target import target_rows
 from isync_dagster.migration.threshold import allowed_rejects
-from isync_dagster.migration.writing import hold_target
+from isync_dagster.migration.writing import claimed, hold_target
 from isync_dagster.plan.model import ObjectPlan
 from isync_dagster.records.findings import find
 from isync_dagster.records.match import duplicate_keys
@@ -49,13 +49,13 @@ def preflight(job: SyncJob) -> Outcome:
     """
     with measured() as measure:
         run = current_run(job)
-        with guarded(job, run) as job:
+        guard_orgs(job)
+        hold_target(job, run)
+        with claimed(job, run, "preflight", "all"), guarded(job, run) as job:
             return _preflight(job, run, measure)
 
 
 def _preflight(job: SyncJob, run: Run, measure: Measure) -> Outcome:
-    guard_orgs(job)
-    hold_target(job, run)
     for name in job.plan.references:
         reference_map(job, run, name)
     if any(plan.object == "Pricebook2" for plan in job.plan.objects_in(job.phase)):

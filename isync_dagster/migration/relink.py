@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 import polars as pl
@@ -25,7 +24,7 @@ from isync_dagster.migration.remap import current_rows, pairs_of, remapped, with
 from isync_dagster.migration.runs import current_run
 from isync_dagster.migration.sending import Sender
 from isync_dagster.migration.stopping import guarded
-from isync_dagster.migration.writing import hold_target
+from isync_dagster.migration.writing import claimed, hold_target
 from isync_dagster.plan.model import ObjectPlan
 from isync_dagster.records.relink import pending_links, relink_payload
 from isync_dagster.records.relink import relink as relinked_rows
@@ -41,20 +40,26 @@ def relink(job: SyncJob, object: str) -> Outcome:
         plan = job.object(object)
         if not job.in_phase(object):
             return Outcome(object, "relink", run.number, notes=(f"not in phase {job.phase!r}",))
-        lease = hold_target(job, run)
-        stop_over_unknown(job, run, plan)
-        with guarded(job, run) as job:
-            sender = Sender(job, run, plan, "relink", RelinkKeeper(job, run, plan, "relink"))
-            path = sender.ledger.folder / "wave-00000.json"
-            if not files.exists(path):
-                rows = _write_rows(job, run, with_default_ids(job, run, plan))
-                number = 0
-                for chunk, part in cut(job, relink_payload(rows, plan), "update", 0, None, 0):
-                    sender.plan_chunk(chunk, part)
-                    number += 1
-                files.write_json(path, {"chunks": number})
-            send_wave(job, run, plan, sender, 0, lease.check)
-        return load_outcome(run, plan, "relink", measure)
+        with claimed(job, run, "relink", object):
+            _relink(job, run, plan)
+            return load_outcome(run, plan, "relink", measure)
+
+
+def _relink(job: SyncJob, run: Run, plan: ObjectPlan) -> None:
+    """Send what is to be sent."""
+    lease = hold_target(job, run)
+    stop_over_unknown(job, run, plan)
+    with guarded(job, run) as job:
+        sender = Sender(job, run, plan, "relink", RelinkKeeper(job, run, plan, "relink"))
+        path = sender.ledger.folder / "wave-00000.json"
+        if not files.exists(path):
+            rows = _write_rows(job, run, with_default_ids(job, run, plan))
+            number = 0
+            for chunk, part in cut(job, relink_payload(rows, plan), "update", 0, None, 0):
+                sender.plan_chunk(chunk, part)
+                number += 1
+            files.write_json(path, {"chunks": number})
+        send_wave(job, run, plan, sender, 0, lease.check)
 
 
 def linked_rows(run: Run, object: str) -> pl.LazyFrame | None:
@@ -168,7 +173,7 @@ class RelinkKeeper(Keeper):
                 chunk=pl.lit(entry.chunk),
                 stage=pl.lit(self.stage),
                 **sent(entry),
-                at=pl.lit(datetime.now(UTC)),
+                at=pl.lit(self.job.store.clock()),
             ),
         )
 

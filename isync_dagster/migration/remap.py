@@ -17,7 +17,7 @@ from isync_dagster.migration.references import default_target_id, reference_map,
 from isync_dagster.migration.runs import current_run
 from isync_dagster.migration.stopping import guarded
 from isync_dagster.migration.target import known_fields, target_rows
-from isync_dagster.migration.writing import hold_target
+from isync_dagster.migration.writing import claimed, hold_target
 from isync_dagster.plan.model import Lookup, ObjectPlan, Policy
 from isync_dagster.records.decide import decide
 from isync_dagster.records.match import match
@@ -46,10 +46,15 @@ def remap(job: SyncJob, object: str) -> Outcome:
             return Outcome.from_json(recorded)
         require_preflight(run)
         hold_target(job, run)
-        with guarded(job, run) as job:
-            outcome = _remap(job, run, with_default_ids(job, run, plan), measure)
-        files.write_json(_manifest(run, object), outcome.to_json())
-        return kept(run, outcome)
+        with claimed(job, run, "remap", object):
+            recorded = files.read_json(_manifest(run, object))
+            if recorded is not None:
+                # Another worker was at it a moment ago, and a load may read its rows by now.
+                return Outcome.from_json(recorded)
+            with guarded(job, run) as job:
+                outcome = _remap(job, run, with_default_ids(job, run, plan), measure)
+            files.write_json(_manifest(run, object), outcome.to_json())
+            return kept(run, outcome)
 
 
 def remapped(run: Run, object: str) -> pl.LazyFrame:

@@ -17,7 +17,7 @@ import polars as pl
 
 from isync_dagster.errors import ConfigError, DataError, UnsettledError
 from isync_dagster.migration.chunks import cut
-from isync_dagster.migration.load import WAVE_CHUNKS, Keeper, claimed, send_wave
+from isync_dagster.migration.load import WAVE_CHUNKS, Keeper, claimed_ids, send_wave
 from isync_dagster.migration.model import State, SyncJob
 from isync_dagster.migration.outcomes import Measure, counts_by, measured
 from isync_dagster.migration.relink import RelinkKeeper, linked_rows
@@ -203,7 +203,7 @@ def _account_in_flight(job: SyncJob, run: Run) -> None:
             try:
                 sender.resume(number)
                 while not sender.account(number):
-                    sender.settle(number, claimed(job, run, plan))
+                    sender.settle(number, claimed_ids(job, run, plan))
             except UnsettledError:
                 # Accounted as `unknown`, and shown as such: the plan cannot say more.
                 continue

@@ -30,7 +30,7 @@ from isync_dagster.migration.answers import (
 )
 from isync_dagster.migration.chunks import Chunk
 from isync_dagster.migration.model import Progress, State, SyncJob
-from isync_dagster.migration.settling import Settled, sent_fields, settle_ids, settle_inserts
+from isync_dagster.migration.settling import Settled, made_since, sent_fields, settle_ids, settle_inserts
 from isync_dagster.migration.stopping import stop_of
 from isync_dagster.plan.model import ObjectPlan
 from isync_dagster.records.pairing import pair
@@ -286,6 +286,7 @@ class Sender:
         """Give every row that has a result its outcome; False where rows are left to settle."""
         rows = self.ledger.rows(number, entry.attempt).collect()
         known, ids = self._results(number, entry, rows)
+        known = self._own_upserts(number, entry, known)
         open_rows = rows.join(known, on="_row", how="anti")
         if open_rows.height == 0:
             self._paired(number, entry, rows, known)
@@ -304,6 +305,7 @@ class Sender:
         `taken` are the target ids that other rows of the object already claim.
         """
         entry = self._last(number)
+        self._wait_in_doubt(entry)
         rows = self.ledger.rows(number, entry.attempt).collect()
         known = files.scan(self._known_path(number, entry.attempt)).collect()
         ids = files.scan(self._ids_path(number, entry.attempt)).collect()["target_id"]
@@ -360,6 +362,39 @@ class Sender:
         """What the newest attempt of a chunk, which is done, has brought (OUTCOME_SCHEMA)."""
         entry = self._last(number)
         return files.scan(self._outcome_path(number, entry.attempt)).collect()
+
+    def _wait_in_doubt(self, entry: Entry) -> None:
+        """Wait until a call whose answer was lost can no longer be at work: a row that it is about to save is not absent."""
+        if entry.payload["way"] != "collections":
+            return
+        tuning = self.job.target.tuning
+        sent_at = datetime.fromisoformat(entry.payload["sent_at"])
+        left = tuning.in_doubt - (self.job.target.server_time() - sent_at).total_seconds()
+        while left > 0 and not self.job.cancelled():
+            tuning.sleep(min(left, tuning.glance))
+            left -= tuning.glance
+        if self.job.cancelled():
+            raise WaitCancelled(
+                f"{self.plan.object}: stopped while an answer was waited for; run again, its rows are looked for first"
+            )
+
+    def _own_upserts(self, number: int, entry: Entry, known: pl.DataFrame) -> pl.DataFrame:
+        """`known` of a repeated upsert: a record that the first, unanswered one made was inserted, not updated."""
+        if entry.payload["operation"] != "upsert" or entry.attempt == 1:
+            return known
+        there = known.filter(pl.col("state") == State.UPDATED)["target_id"].drop_nulls()
+        first = self.ledger.entry(number, 1, "created")
+        if there.is_empty() or first is None:
+            return known
+        made = made_since(
+            self.job,
+            self.plan,
+            there,
+            since=datetime.fromisoformat(first.payload["sent_at"]),
+            folder=self._settle_folder(number, entry.attempt) / "upserted",
+        )
+        ours = (pl.col("state") == State.UPDATED) & pl.col("target_id").is_in(made.implode())
+        return known.with_columns(state=pl.when(ours).then(pl.lit(str(State.INSERTED))).otherwise(pl.col("state")))
 
     def _settled(self, known: pl.DataFrame, settled: Settled) -> pl.DataFrame:
         known = pl.concat([known, found_rows(settled.found)])

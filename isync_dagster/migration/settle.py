@@ -18,7 +18,7 @@ import polars as pl
 
 from isync_dagster.errors import ConfigError
 from isync_dagster.migration.answers import AGAIN, OUTCOME_SCHEMA
-from isync_dagster.migration.load import claimed
+from isync_dagster.migration.load import claimed_ids
 from isync_dagster.migration.model import State, SyncJob
 from isync_dagster.migration.sending import Sender
 from isync_dagster.migration.settling import candidates_since, match_content, sent_fields, settle_inserts
@@ -100,7 +100,7 @@ def settle(
                 chunk.rows,
                 columns=chunk.columns,
                 since=chunk.since,
-                taken=claimed(job, run, chunk.plan),
+                taken=claimed_ids(job, run, chunk.plan),
                 folder=_scratch(run, chunk, "look"),
             )
             named = chunk.rows.select("_row", "_source_id")
@@ -299,7 +299,7 @@ def _candidates(job: SyncJob, run: Run, chunk: _Chunk) -> list[str]:
     """Records that this user made since the send and that no source record has: what the rows might be."""
     fields = [field for field in sent_fields(chunk.plan, chunk.columns) if field.bulk_selectable]
     there = candidates_since(job, chunk.plan, fields, since=chunk.since, folder=_scratch(run, chunk, "shown"))
-    free = there.filter(~pl.col("Id").is_in(claimed(job, run, chunk.plan).implode()))
+    free = there.filter(~pl.col("Id").is_in(claimed_ids(job, run, chunk.plan).implode()))
     exact = match_content(chunk.rows, free, fields).found["target_id"].to_list()
     return list(dict.fromkeys([*exact, *free["Id"].sort().to_list()]))[:CANDIDATES]
 

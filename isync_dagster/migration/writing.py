@@ -9,7 +9,8 @@ from __future__ import annotations
 import atexit
 import os
 import threading
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
 from isync_dagster.errors import LeaseHeldError
 from isync_dagster.migration.model import SyncJob
@@ -38,6 +39,17 @@ def hold_target(job: SyncJob, run: Run) -> Lease:
         release_target(job, run)
         raise
     return lease
+
+
+@contextmanager
+def claimed(job: SyncJob, run: Run, step: str, object: str) -> Iterator[None]:
+    """The right to be the only one at work on a step of an object, in this process or any other.
+
+    The lease of the target is shared by the workers of a run, so it does not keep two of them off the same rows: what
+    one has on its way would look lost to the other. Raises `LeaseHeldError` that names who is at work.
+    """
+    with run.claim(step, object, f"{job.opened_by} (process {os.getpid()})") as claim, claim.keep():
+        yield
 
 
 def release_target(job: SyncJob, run: Run) -> None:

@@ -35,6 +35,8 @@ GATEWAY = frozenset({420, 429, 500, 502, 503, 504})
 # These refuse the session for good: a new login gives the same answer again.
 _NO_SESSION_HELPS = ("Connected app is not attached to Agent", "This session is not valid for use with the REST API")
 
+_IN_DOUBT = "It is not known whether the call took effect: run the same again, that is found out first."
+
 
 @dataclass(frozen=True)
 class Fault:
@@ -119,7 +121,7 @@ def refusal(fault: Fault, *, where: str, repeatable: bool, allowance: tuple[int,
     if fault.status in GATEWAY:
         if repeatable:
             return TransientError(message, **detail)
-        return UnknownOutcome(f"{message}. It is not known whether the call took effect", **detail)
+        return UnknownOutcome(f"{message.rstrip('. ')}. {_IN_DOUBT}", **detail)
     if repeatable and classify(fault.code).kind is Kind.TRANSIENT:
         return TransientError(message, **detail)
     advice = classify(fault.code)
@@ -137,7 +139,7 @@ def no_answer(error: requests.RequestException, *, where: str, repeatable: bool)
     if repeatable or not was_sent(error):
         return TransientError(f"{where}: {reason}", where=where, code="")
     return UnknownOutcome(
-        f"{where}: the call went out and no answer came ({reason}). It is not known whether it took effect",
+        f"{where}: the call went out and no answer came ({reason}). {_IN_DOUBT}",
         where=where,
     )
 

@@ -20,7 +20,8 @@ class Tuning:
 
     `attempts` bounds how often one call is made. `read_timeout` lies above Salesforce's own 120 s for a query.
     Polling starts at `first_poll` and grows by `poll_growth` up to `longest_poll`; a wish to stop is looked at
-    at least every `glance`.
+    at least every `glance`. A call whose answer was lost may still be at work in the org: what it wrote is looked for
+    not before `in_doubt` after it was sent.
     """
 
     attempts: int = 6
@@ -34,12 +35,14 @@ class Tuning:
     longest_poll: float = 15.0
     glance: float = 0.5
     idle_connection: float = 5.0
+    in_doubt: float = 150.0
     sleep: Callable[[float], None] = time.sleep
 
     def repeat(self, call: Callable[[], T]) -> T:
         """What `call` gives, made again while it raises TransientError: exponential backoff, jitter, bounded.
 
-        The last error is raised, marked as exhausted, so that a repeat around this one does not multiply it.
+        The last error is raised with what to do next, marked as exhausted, so that a repeat around this one does not
+        multiply it.
         """
         retrying = Retrying(
             stop=stop_after_attempt(self.attempts),
@@ -51,8 +54,13 @@ class Tuning:
         try:
             return retrying(call)
         except TransientError as error:
-            error.details["exhausted"] = True
-            raise
+            if error.details.get("exhausted"):
+                raise
+            raise TransientError(
+                f"{str(error).rstrip('. ')}. Tried {self.attempts} times; run the same again later, it goes on where it "
+                "stopped.",
+                **{**error.details, "exhausted": True},
+            ) from error
 
     def _wait(self, state: RetryCallState) -> float:
         backoff = wait_exponential_jitter(multiplier=self.first_wait, max=self.longest_wait, jitter=self.first_wait)(

@@ -1,14 +1,8 @@
-"""A migration that is cut off at any step and begun again ends like one that was never disturbed."""
+"""A migration that is begun again, or stopped on request: the killed ones are in `faults/`."""
 
 from __future__ import annotations
 
-import json
-import os
-import signal
-import subprocess
-import sys
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +11,6 @@ from isync_dagster.errors import StoppedError
 from isync_dagster.local_org.seeds.dataset import DataSet
 from isync_dagster.migration.model import SyncJob
 from isync_dagster.migration.writing import release_all
-from isync_dagster.store.ledger import Ledger
 from isync_dagster.template import Template
 from isync_dagster_tests.migration.world import (
     World,
@@ -31,12 +24,7 @@ from isync_dagster_tests.migration.world import (
     together,
 )
 
-STATES = ("planned", "created", "uploaded", "closed", "finished", "paired", "done")
 OPTIONS: dict[str, Any] = {"chunk_bytes": 700, "parallel_jobs": 2, "collections_rows": 0}
-
-
-class Crash(BaseException):
-    """The process is gone."""
 
 
 def _data() -> DataSet:
@@ -60,61 +48,6 @@ def _arrived(world: World, job: SyncJob) -> None:
     assert done.states("Account") == {"inserted": 15}
     assert world.counts("Account") == {"Account": 15}
     assert world.picture("source", "Account") == world.picture("target", "Account")
-
-
-@pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("state", STATES)
-@pytest.mark.parametrize("step", ["load", "relink"])
-def test_a_crash_at_any_transition(
-    world: World, monkeypatch: pytest.MonkeyPatch, step: str, state: str, when: str
-) -> None:
-    world.reset(_data())
-    record = Ledger.record
-    dead = False
-
-    def cut_off(ledger: Ledger, chunk: int, attempt: int, to: str, payload: Any) -> bool:
-        nonlocal dead
-        here = to == state and ledger.folder.parent.name == step
-        if dead or (here and when == "before"):
-            dead = True
-            raise Crash
-        recorded = record(ledger, chunk, attempt, to, payload)
-        if here:
-            dead = True
-            raise Crash
-        return recorded
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Ledger, "record", cut_off)
-        with pytest.raises(Crash):
-            send(world.job(_template(), **OPTIONS))
-    _arrived(world, world.job(_template(), **OPTIONS))
-
-
-@pytest.mark.parametrize("point", ["load:created", "load:closed", "relink:uploaded"])
-def test_a_killed_process(world: World, point: str, tmp_path: Path) -> None:
-    world.reset(_data())
-    job = world.job(_template(), **OPTIONS)
-    recipe = {
-        "plan": job.plan.to_json(),
-        "store": str(world.store_folder),
-        "options": OPTIONS,
-        "orgs": {side: world.served[side].credentials() for side in ("source", "target")},
-        "kill_at": point,
-    }
-    path = tmp_path / "recipe.json"
-    path.write_text(json.dumps(recipe))
-    done = subprocess.run(
-        [sys.executable, "-m", "isync_dagster_tests.migration.killed", str(path)],
-        cwd=Path(__file__).parents[2],
-        env={**os.environ, "PYTHONWARNINGS": "ignore"},
-        capture_output=True,
-        check=False,
-        timeout=120,
-    )
-    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
-    # The lease of a process that is gone is free at once.
-    _arrived(world, world.job(_template(), **OPTIONS))
 
 
 def test_everything_called_twice_changes_nothing(world: World) -> None:

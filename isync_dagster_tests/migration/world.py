@@ -50,6 +50,7 @@ QUICK = Tuning(
     longest_poll=0.05,
     glance=0.05,
     read_timeout=30,
+    in_doubt=0.05,
 )
 REFERENCES = ("User", "RecordType")
 EVERYTHING = ("Account", "Contact", "Alpha__c", "Beta__c", "Part__c", "Node__c", "Memo__c")

@@ -1,0 +1,112 @@
+"""`isync migrate`, the real command on a real Dagster instance, killed at random points and run again."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from isync_dagster.cli.console import Exit
+from isync_dagster.schema.snapshot import save_snapshot
+from isync_dagster_tests.faults.board import WENT_ON, Board
+from isync_dagster_tests.faults.deeds import DEEDS
+from isync_dagster_tests.faults.picture import picture_of
+from isync_dagster_tests.faults.stage import Stage
+from isync_dagster_tests.migration.world import World
+
+ROOT = Path(__file__).parents[2]
+KILLS = 5
+
+
+class Project:
+    """A folder as a user has it: template, orgs, snapshots, Dagster home."""
+
+    def __init__(self, stage: Stage, folder: Path) -> None:
+        self.stage = stage
+        self.folder = folder
+        templates = folder / "templates"
+        templates.mkdir(parents=True)
+        # JSON is YAML.
+        recipe = stage.deed.settings().model_dump(mode="json", by_alias=True, exclude_unset=True)
+        (templates / "world.yaml").write_text(json.dumps(recipe))
+        orgs, self._env = {}, {}
+        for side in ("source", "target"):
+            found = stage.world.served[side].credentials()
+            secrets = {"password": f"{side.upper()}_PASSWORD", "security_token": f"{side.upper()}_TOKEN"}
+            orgs[side] = {"auth": "username_password", "login_url": found["url"], "username": found["username"]}
+            orgs[side] |= {key: f"${{{name}}}" for key, name in secrets.items()}
+            self._env |= {name: found[key] for key, name in secrets.items()}
+            save_snapshot(templates / "orgs", stage.world.snapshots[side])
+        (templates / "orgs.yaml").write_text(json.dumps({"orgs": orgs}))
+
+    @contextmanager
+    def migrating(self) -> Iterator[subprocess.Popen[bytes]]:
+        """`isync migrate world` in a session of its own, of which nothing is left at the end."""
+        env = {name: value for name, value in os.environ.items() if not name.startswith(("ISYNC_", "DAGSTER_"))}
+        env |= self._env | {"ISYNC_STORE": str(self.stage.world.store_folder), "PYTHONPATH": str(ROOT)}
+        with (self.folder / "out.txt").open("wb") as out:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "isync_dagster.cli", "migrate", "world"],
+                cwd=self.folder,
+                env=env,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+            try:
+                yield process
+            finally:
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+
+    def text(self) -> str:
+        """What the command printed last."""
+        return (self.folder / "out.txt").read_text()
+
+    def files(self) -> int:
+        """How many files the store has now."""
+        return sum(len(names) for _, _, names in os.walk(self.stage.world.store_folder))
+
+
+@pytest.fixture(scope="module")
+def stage(served_world: World, tmp_path_factory: pytest.TempPathFactory) -> Stage:
+    return Stage(served_world, DEEDS["migrate"], tmp_path_factory.mktemp("deed"))
+
+
+@pytest.mark.slow
+def test_the_command_is_killed_and_run_again(stage: Stage, tmp_path: Path, board: Board) -> None:
+    project = Project(stage, tmp_path)
+    stage.clear()
+    with project.migrating() as process:
+        assert process.wait() == Exit.OK, project.text()
+    expected, files = picture_of(stage.world, stage.job()), project.files()
+    for seed in range(KILLS):
+        random = Random(seed)
+        stage.clear()
+        for _ in range(random.choice((1, 1, 2))):
+            until = random.randint(1, files - 5)
+            with project.migrating() as process:
+                while project.files() < until and process.poll() is None:
+                    time.sleep(0.01)
+        with project.migrating() as process:
+            code = process.wait()
+        # Killed after its last file the run is closed, and the same command has made the next one.
+        assert code == Exit.OK, f"seed {seed}: {project.text()}"
+        job = stage.job()
+        runs = [run.number for run in job.store.runs(job.key).list()]
+        found = picture_of(stage.world, job, runs[0])
+        assert found.target == expected.target
+        assert found.idmap == expected.idmap
+        assert found.audit == expected.audit
+        board.add("kill -9 of isync migrate", "Dagster, threads", WENT_ON)

@@ -1,0 +1,142 @@
+"""Trouble at every call of every phase: the run comes through, or stops with a message and goes on from there."""
+
+from __future__ import annotations
+
+import re
+from importlib import import_module
+
+import pytest
+
+from isync_dagster.errors import IsyncError
+from isync_dagster.migration import reading
+from isync_dagster_tests.faults.board import ARRIVED, WENT_ON, Board
+from isync_dagster_tests.faults.deeds import DEEDS
+from isync_dagster_tests.faults.picture import Picture, picture_of
+from isync_dagster_tests.faults.stage import Stage
+from isync_dagster_tests.faults.wire import SCENARIOS, Trouble, in_phases, listening, scenario_names, troubles
+from isync_dagster_tests.migration.world import World
+
+SHARES = 8
+HOW_TO_GO_ON = re.compile(r"again|resume|abort it|free |wait until|check the|raise|ask ", re.IGNORECASE)
+
+SHORT = (
+    ("extract", "source POST /jobs/query", "drop_after"),
+    ("preflight", "target GET /jobs/query/ID/results", "truncate"),
+    ("load", "target POST /jobs/ingest", "drop_after"),
+    ("load", "target PUT /jobs/ingest/ID/batches", "drop_after"),
+    ("load", "target GET /jobs/ingest/ID/successfulResults", "truncate"),
+    ("load", "target POST /composite/sobjects", "drop_after"),
+    ("relink", "target PATCH /jobs/ingest/ID", "expire_session"),
+)
+"""Where a short sweep makes trouble: each loses or cuts an answer that says what became of rows."""
+
+Calls = dict[tuple[str, str, str], int]
+
+
+@pytest.fixture(scope="module")
+def stage(served_world: World, tmp_path_factory: pytest.TempPathFactory) -> Stage:
+    return Stage(served_world, DEEDS["migrate"], tmp_path_factory.mktemp("deed"))
+
+
+@pytest.fixture(params=["Bulk 2.0", "REST"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """How rows are read from both orgs."""
+    if request.param == "Bulk 2.0":
+        monkeypatch.setattr(reading, "REST_ROWS", -1)
+    return str(request.param)
+
+
+def _undisturbed(stage: Stage) -> tuple[Picture, Calls]:
+    stage.clear()
+    calls: Calls = {}
+    phase: list[str] = []
+    job = stage.job()
+    with listening(stage.world, calls, phase):
+        in_phases(job, phase.append)
+    return picture_of(stage.world, stage.job()), calls
+
+
+def _meet(stage: Stage, trouble: Trouble, expected: Picture, board: Board) -> None:
+    stage.clear()
+    entered: list[str] = []
+
+    def enter(phase: str) -> None:
+        if phase == trouble.phase and phase not in entered:
+            stage.world.faults(trouble.side, trouble.rule)
+        entered.append(phase)
+
+    outcome = ARRIVED
+    try:
+        in_phases(stage.job(), enter)
+    except IsyncError as error:
+        assert HOW_TO_GO_ON.search(str(error)), f"{trouble}: {type(error).__name__} says not how to go on: {error}"
+        outcome = WENT_ON
+    assert stage.world.met(trouble.side), f"{trouble} was not met"
+    stage.world.faults(trouble.side)
+    stage.go_on()
+    stage.arrived(expected)
+    board.add(trouble.fault, f"{trouble.phase}: {trouble.call}", outcome)
+
+
+@pytest.mark.parametrize("way", ["Bulk 2.0"], indirect=True)
+def test_trouble_where_an_answer_tells_most(stage: Stage, way: str, board: Board) -> None:
+    expected, calls = _undisturbed(stage)
+    once = {(item.phase, item.call, item.kind): item for item in reversed(troubles(calls)) if not item.lasting}
+    for key in SHORT:
+        _meet(stage, once[key], expected, board)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("share", range(SHARES))
+def test_trouble_at_every_call(stage: Stage, way: str, board: Board, share: int) -> None:
+    expected, calls = _undisturbed(stage)
+    assert {phase for _, phase, _ in calls} >= {"extract", "preflight", "load", "relink", "verify"}
+    found = troubles(calls)
+    if way == "REST":
+        # The rest is the same whatever way rows are read.
+        found = [item for item in found if item.call.split()[2].startswith("/query")]
+    failures = []
+    for trouble in found[share::SHARES]:
+        try:
+            _meet(stage, trouble, expected, board)
+        except Exception as error:  # noqa: BLE001 - all failures of a sweep are told together
+            failures.append(f"{trouble}: {type(error).__name__}: {str(error)[:600]}")
+    assert not failures, "\n".join(failures)
+
+
+# ── scenario files ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def _scenarios() -> list[str]:
+    """Scenarios that leave the org's process alive."""
+    names = scenario_names()
+    return [name for name in names if not import_module(SCENARIOS).load(name).kills]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["Bulk 2.0"], indirect=True)
+@pytest.mark.parametrize("side", ["target", "source"])
+@pytest.mark.parametrize("name", _scenarios())
+def test_a_scenario_of_the_local_org(stage: Stage, side: str, way: str, name: str, board: Board) -> None:
+    """The scenario is in force from the first call until the run has stopped, three times at most; then it is over."""
+    expected, _ = _undisturbed(stage)
+    stage.clear()
+    service = stage.world.served[side].service
+    scenario = import_module(SCENARIOS).load(name)
+    outcome = ARRIVED
+    service.apply(scenario)  # type: ignore[attr-defined]
+    try:
+        for _ in range(3):
+            try:
+                in_phases(stage.job(), lambda _: None)
+            except IsyncError as error:
+                assert HOW_TO_GO_ON.search(str(error)), f"{type(error).__name__} says not how to go on: {error}"
+                outcome = WENT_ON
+            else:
+                break
+    finally:
+        service.lift()  # type: ignore[attr-defined]
+        stage.world.faults(side)
+    stage.go_on()
+    stage.arrived(expected)
+    board.add(f"scenario {name}", side, outcome)
