@@ -38,6 +38,7 @@ from isync_dagster.local_org.soql.operands import Operand, Operands
 from isync_dagster.schema.model import COMPOUND_TYPES, NUMBER_TYPES
 
 IN_LIST_INLINE = 8
+LONGEST_LITERAL = 4000
 
 # How messages call the type of a value, and whether it stands in quotes.
 TYPE_NAMES = {
@@ -156,7 +157,16 @@ class Conditions:
             raise self.context.error(value.offset, f"Invalid {TYPE_NAMES[group]}: {value.text}", "MALFORMED_QUERY")
         return found
 
+    def _check_length(self, value: Literal) -> None:
+        if len(value.text) > LONGEST_LITERAL:
+            raise self.context.error(
+                value.offset,
+                f"String literal is too long: {len(value.text)} characters, at most {LONGEST_LITERAL}",
+                "MALFORMED_QUERY",
+            )
+
     def _text(self, value: Literal) -> str:
+        self._check_length(value)
         found = text_value(value.text)
         if found is None:
             raise self.context.error(
@@ -198,6 +208,7 @@ class Conditions:
             raise self._operator(operand, condition)
         if value.kind != "text":
             raise self._mismatch(operand, value)
+        self._check_length(value)
         pattern = like_pattern(value.text)
         if pattern is None:
             raise self.context.error(

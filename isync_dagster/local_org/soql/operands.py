@@ -141,8 +141,8 @@ class Operands:
                 call.offset, f"field {inner.name} does not support the function {call.function}", "INVALID_FIELD"
             )
         start = self.context.fiscal_start
-        # A fiscal year carries the number of the calendar year that it ends in.
-        shift, later = start - 1, int(start > 1)
+        # A fiscal year carries the number of the calendar year that it ends in, unless the org says otherwise.
+        shift, later = start - 1, int(start > 1 and not self.context.fiscal_named_by_start)
         sql = DATE_FUNCTIONS[call.name].format(x=inner.sql, shift=shift, later=later)
         return Operand(sql, "date" if call.name == "DAY_ONLY" else "int", inner.name, inner.path)
 
