@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 import threading
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 import pyarrow as pa
 
 from isync_dagster.local_org.ids import id_range
-from isync_dagster.local_org.soql import CompiledQuery
+from isync_dagster.local_org.soql import CompiledQuery, Record
 
 MOST: Final = 50  # open queries; the oldest gives way, as on the platform
 FOLDER: Final = "cursors"
@@ -48,15 +49,15 @@ class Answer:
 
 
 class Cursors:
-    """The open queries of a running org; `folder` is theirs alone and empty after a start, as cursors end with it."""
+    """The open queries of one server of the org in `folder`; they end with it."""
 
     def __init__(self, pod: str, folder: Path) -> None:
         self._pod = pod
-        self._folder = folder / FOLDER
+        self._root = folder / FOLDER
+        self._folder: Path | None = None
         self._lock = threading.Lock()
         self._count = 0
         self._open: OrderedDict[str, Answer] = OrderedDict()
-        shutil.rmtree(self._folder, ignore_errors=True)
 
     def keep(self, compiled: CompiledQuery, reader: pa.RecordBatchReader, size: int) -> Answer:
         """Read an answer to its end; what is more than one page of `size` rows goes to disk, never into memory."""
@@ -69,9 +70,7 @@ class Cursors:
         table = pa.Table.from_batches(head, schema=reader.schema)
         if held <= size:
             return Answer(compiled, held, table)
-        cursor_id = self._next()
-        self._folder.mkdir(mode=0o700, exist_ok=True)
-        path = self._folder / f"{cursor_id}.arrow"
+        cursor_id, path = self._next()
         starts, rows = _write(path, reader.schema, head, batches)
         answer = Answer(compiled, rows, table, cursor_id, path, starts)
         with self._lock:
@@ -82,10 +81,21 @@ class Cursors:
                     oldest.path.unlink(missing_ok=True)
         return answer
 
-    def _next(self) -> str:
+    def keep_children(self, compiled: CompiledQuery, record: Record, rows: pa.Table) -> str:
+        """Keep the rows of a long child list as an answer of their own; gives its id."""
+        own = replace(compiled, record=record, is_count=False, is_aggregate=False)
+        kept = self.keep(own, rows.to_reader(STEP), STEP)
+        assert kept.id is not None
+        return kept.id
+
+    def _next(self) -> tuple[str, Path]:
         with self._lock:
+            if self._folder is None:
+                self._root.mkdir(mode=0o700, exist_ok=True)
+                self._folder = Path(tempfile.mkdtemp(dir=self._root))
             self._count += 1
-            return str(id_range("01g", self._pod, self._count, 1)[0])
+            cursor_id = str(id_range("01g", self._pod, self._count, 1)[0])
+            return cursor_id, self._folder / f"{cursor_id}.arrow"
 
     def find(self, cursor_id: str) -> Answer | None:
         """The answer of that id, if it is still kept."""
@@ -96,7 +106,13 @@ class Cursors:
         """Forget all of them."""
         with self._lock:
             self._open.clear()
-        shutil.rmtree(self._folder, ignore_errors=True)
+            if self._folder is not None:
+                shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def forget(folder: Path) -> None:
+    """Remove what a killed server of the org in that folder left behind."""
+    shutil.rmtree(folder / FOLDER, ignore_errors=True)
 
 
 def _write(

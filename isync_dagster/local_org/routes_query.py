@@ -67,7 +67,14 @@ def _page(call: Call, answer: Answer, start: int, size: int) -> Reply:
     body: dict[str, Any] = {"totalSize": answer.rows, "done": start + size >= answer.rows}
     if not body["done"]:
         body["nextRecordsUrl"] = f"{call.base}/query/{answer.id}-{start + size}"
-    body["records"] = records(answer.page(start, size), answer.compiled, version=call.version)
+    body["records"] = records(
+        answer.page(start, size),
+        answer.compiled,
+        version=call.version,
+        more=lambda record, rows: (
+            f"{call.base}/query/{call.service.cursors.keep_children(answer.compiled, record, rows)}-{PAGE}"
+        ),
+    )
     return Reply(body)
 
 

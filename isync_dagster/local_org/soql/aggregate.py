@@ -70,9 +70,7 @@ class Aggregation:
     def _check_overall(self) -> None:
         for clause, given in (("LIMIT", self.query.limit), ("OFFSET", self.query.offset_rows)):
             if given is not None:
-                raise SoqlError(
-                    f"Non-grouped query that uses overall aggregate functions cannot also use {clause}"
-                )
+                raise SoqlError(f"Non-grouped query that uses overall aggregate functions cannot also use {clause}")
 
     def _check_groups(self, grouping: Grouping, listed: list[Operand]) -> None:
         if grouping.kind and len(listed) > MOST_ROLLED_UP:

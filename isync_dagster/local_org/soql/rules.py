@@ -11,7 +11,9 @@ LARGEST_OFFSET = 2000
 MOST_SEMI_JOINS = 2
 MOST_SUBQUERIES = 20
 MOST_ORDERED = 32
-SCOPES = frozenset({"delegated", "everything", "mine", "mine_and_my_groups", "my_territory", "my_team_territory", "team"})
+SCOPES = frozenset(
+    {"delegated", "everything", "mine", "mine_and_my_groups", "my_territory", "my_team_territory", "team"}
+)
 WITH_CLAUSES = frozenset({"SECURITY_ENFORCED", "USER_MODE", "SYSTEM_MODE", "DATA CATEGORY", "PRICEBOOKID", "NETWORK"})
 # Objects that REST answers and Bulk does not (the list of a widely used connector, found by trying).
 NOT_IN_BULK = frozenset(

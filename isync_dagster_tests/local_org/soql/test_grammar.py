@@ -101,7 +101,9 @@ def test_a_name_where_a_value_must_stand_is_a_bind_variable(text: str) -> None:
         parse(f"SELECT Id FROM Account WHERE {text}")
     assert caught.value.code == "MALFORMED_QUERY"
     column = 30 + text.rindex(" ")
-    assert caught.value.message.endswith(f"ERROR at Row:1:Column:{column + 1}\nBind variables only allowed in Apex code")
+    assert caught.value.message.endswith(
+        f"ERROR at Row:1:Column:{column + 1}\nBind variables only allowed in Apex code"
+    )
 
 
 def test_an_open_text_literal() -> None:
