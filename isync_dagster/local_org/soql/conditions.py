@@ -13,6 +13,7 @@ from typing import Any
 
 from isync_dagster.local_org.soql.ast import (
     And,
+    Call,
     Comparison,
     Condition,
     Expression,
@@ -107,6 +108,12 @@ class Conditions:
 
     def _comparison(self, operand: Operand, condition: Comparison) -> str:
         sign, value = condition.operator, condition.value
+        if isinstance(condition.left, Call) and condition.left.name == "DISTANCE" and sign not in ("<", ">"):
+            raise self.context.error(
+                condition.offset,
+                f"The DISTANCE function can only be compared with < or >, not with {sign}",
+                "INVALID_QUERY_FILTER_OPERATOR",
+            )
         if sign == "LIKE":
             return self._like(operand, condition)
         group = family(operand.kind)

@@ -6,6 +6,7 @@ parentheses fails at the very token that Salesforce names.
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 
 from lark import Lark, Token, UnexpectedCharacters, UnexpectedInput, UnexpectedToken
@@ -26,6 +27,9 @@ KEYWORDS = (
 
 # No field, object or alias can have these names; `Group`, `Order` and the like can.
 RESERVED = "and|asc|desc|from|having|in|like|limit|not|null|nulls|or|select|true|false|using|where|with"
+
+# A moment without its time zone, which only the lexer would understand.
+_UNFINISHED = re.compile(r"\d{4}-\d\d-\d\d(T[\d:.]*)(?![\w:.+-])", re.IGNORECASE)
 
 SPANS = "days|weeks|months|quarters|years|fiscal_quarters|fiscal_years"
 
@@ -147,6 +151,8 @@ def parse(text: str) -> Query:
         if before is not None and before.type == "PATH" and problem.expected == {"_FROM", "COMMA"}:
             # `SELECT Id FRO Account`: what was taken for an alias is the word that does not fit.
             token = before
+        if before is not None and (day := _UNFINISHED.match(text, before.start_pos or 0)):
+            raise _no_alternative(text, day.end()) from None
         if before is not None and before.type in ("IN", "NOT_IN") and token.type == "PATH":
             raise _bind(text, token.start_pos or 0) from None
         raise unexpected_token("<EOF>" if token.type == "$END" else str(token)) from None
@@ -164,14 +170,23 @@ def _character(text: str, problem: UnexpectedCharacters) -> SoqlError:
     if character == ":":
         return _bind(text, at)
     if character in ("'", '"', "`", "\\", "#", "$", "~"):
-        start = text.rfind("\n", 0, at) + 1
-        row = text.count("\n", 0, at) + 1
-        wrong = f"line {row}:{at - start} no viable alternative at character '{character}'"
         if character == "'":
+            start = text.rfind("\n", 0, at) + 1
+            row = text.count("\n", 0, at) + 1
             wrong = f"line {row}:{len(text) - start} mismatched character '<EOF>' expecting '''"
-        # The lexer counts columns from 0 and the report shows its number unchanged.
-        return positioned(text, max(at - 1, start), wrong, "MALFORMED_QUERY")
+            return positioned(text, max(at - 1, start), wrong, "MALFORMED_QUERY")
+        return _no_alternative(text, at)
     return unexpected_token(character)
+
+
+def _no_alternative(text: str, at: int) -> SoqlError:
+    """A character at which no token can go on."""
+    start = text.rfind("\n", 0, at) + 1
+    row = text.count("\n", 0, at) + 1
+    character = text[at : at + 1] or "<EOF>"
+    wrong = f"line {row}:{at - start} no viable alternative at character '{character}'"
+    # The lexer counts columns from 0 and the report shows its number unchanged.
+    return positioned(text, max(at - 1, start), wrong, "MALFORMED_QUERY")
 
 
 def _bind(text: str, at: int) -> SoqlError:

@@ -129,3 +129,11 @@ def test_a_query_that_is_too_long() -> None:
     with pytest.raises(SoqlError) as caught:
         parse("SELECT Id FROM Account WHERE Name = '" + "x" * 100_000 + "'")
     assert caught.value.code == "QUERY_TOO_COMPLICATED"
+
+
+def test_a_moment_needs_its_time_zone() -> None:
+    with pytest.raises(SoqlError) as caught:
+        parse("SELECT Id FROM A WHERE D > 2024-01-01T00:00:00 LIMIT 1")
+    assert caught.value.message.endswith("ERROR at Row:1:Column:46\nline 1:46 no viable alternative at character ' '")
+    with pytest.raises(SoqlError, match="line 1:46 no viable alternative at character '<EOF>'"):
+        parse("SELECT Id FROM A WHERE D > 2024-01-01T00:00:00")

@@ -290,6 +290,11 @@ def test_errors_survive_pickling() -> None:
             "MALFORMED_QUERY",
             "GROUP BY CUBE can have at most 3 grouping expressions",
         ),
+        (
+            "SELECT Id FROM Account WHERE DISTANCE(BillingAddress, GEOLOCATION(1, 2), 'km') = 5",
+            "INVALID_QUERY_FILTER_OPERATOR",
+            "The DISTANCE function can only be compared with < or >, not with =",
+        ),
         ("SELECT Id FROM Account USING SCOPE yours", "MALFORMED_QUERY", "unexpected token: 'yours'"),
         (f"SELECT Id FROM Account WHERE Name = '{'x' * 4001}'", "MALFORMED_QUERY", "at most 4000"),
         (
