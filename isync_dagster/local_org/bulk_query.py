@@ -11,7 +11,8 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from isync_dagster.local_org.soql import SoqlError, compile_query
+from isync_dagster.local_org.asking import compile_as
+from isync_dagster.local_org.soql import SoqlError
 
 if TYPE_CHECKING:
     from isync_dagster.local_org.bulk_jobs import BulkJobs, Job
@@ -25,8 +26,13 @@ def run_query(jobs: BulkJobs, job: Job) -> str | None:
     org = jobs.org
     assert job.query is not None
     try:
-        compiled = compile_query(
-            job.query, org.schema, now=org.query_time(), include_deleted=job.operation == "queryAll", bulk=True
+        compiled = compile_as(
+            org,
+            job.query,
+            user_id=job.created_by,
+            version=job.api_version,
+            include_deleted=job.operation == "queryAll",
+            bulk=True,
         )
     except SoqlError as error:
         return f"{error.code}: {error}"

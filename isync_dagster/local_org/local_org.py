@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import polars as pl
 
 from isync_dagster.errors import ConfigError
+from isync_dagster.local_org.cursors import forget
 from isync_dagster.local_org.defaults import Actor, fill_defaults, fill_insert
 from isync_dagster.local_org.derive import derive_insert
 from isync_dagster.local_org.ids import to18_expr
@@ -101,7 +102,9 @@ class LocalOrg:
         settings = OrgSettings.load(folder)
         described = json.loads((folder / SCHEMA).read_text())
         schema = OrgSchema((SObject.from_json(item) for item in described), seed=settings.seed)
-        return cls(folder, settings, schema, Storage.open(folder, schema, seed=settings.seed))
+        storage = Storage.open(folder, schema, seed=settings.seed)
+        forget(folder)
+        return cls(folder, settings, schema, storage)
 
     def __enter__(self) -> LocalOrg:
         return self

@@ -9,10 +9,11 @@ import os
 import shutil
 from typing import Any, Final
 
+from isync_dagster.local_org.asking import compile_as
 from isync_dagster.local_org.bulk_ingest import UPLOAD, results
 from isync_dagster.local_org.bulk_jobs import DELIMITERS, FINAL, LINE_ENDS, Job
 from isync_dagster.local_org.bulk_query import RESULT, locator, offset_of, page, write_csv
-from isync_dagster.local_org.soql import SoqlError, compile_query
+from isync_dagster.local_org.soql import SoqlError
 from isync_dagster.local_org.web import ApiError, Call, Reply, Route, not_found, route
 
 OPERATIONS: Final = ("insert", "update", "upsert", "delete", "hardDelete")
@@ -229,12 +230,17 @@ def create_query(call: Call) -> Reply:
     if not isinstance(text, str) or not text.strip():
         raise ApiError(400, "INVALIDJOB", "Missing required field: query")
     try:
-        compiled = compile_query(
-            text, call.org.schema, now=call.org.query_time(), include_deleted=operation == "queryAll", bulk=True
+        assert call.session is not None
+        compiled = compile_as(
+            call.org,
+            text,
+            user_id=call.session.user_id,
+            version=call.version,
+            include_deleted=operation == "queryAll",
+            bulk=True,
         )
     except SoqlError as error:
         raise ApiError(400, error.code, error.message) from error
-    assert call.session is not None
     job = call.service.jobs.create(
         kind="query",
         operation=operation,

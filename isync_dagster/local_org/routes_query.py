@@ -7,7 +7,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from isync_dagster.local_org.soql import CompiledQuery, SoqlError, compile_query, records, run
+from isync_dagster.local_org.asking import ask
+from isync_dagster.local_org.cursors import STEP, Answer
+from isync_dagster.local_org.soql import CompiledQuery, SoqlError, records, run
 from isync_dagster.local_org.web import ApiError, Call, Reply, Route, route
 
 PAGE = 2000
@@ -23,34 +25,57 @@ def query(include_deleted: bool) -> Any:
         if not text:
             raise ApiError(400, "MALFORMED_QUERY", "A query string has to be specified")
         try:
-            compiled = compile_query(text, call.org.schema, now=call.org.query_time(), include_deleted=include_deleted)
+            compiled = ask(call, text, include_deleted=include_deleted)
         except SoqlError as error:
             raise ApiError(400, error.code, error.message) from error
-        with call.org.storage.cursor() as cursor:
-            table = run(cursor, compiled)
-        if compiled.is_count:
-            return Reply({"totalSize": table.column(0)[0].as_py(), "done": True, "records": []})
-        return _page(call, compiled, table, 0, None)
+        return _first(call, compiled)
 
     return handler
 
 
-def _page(call: Call, compiled: CompiledQuery, table: pa.Table, start: int, cursor_id: str | None) -> Reply:
-    size = PAGE
-    if found := re.search(r"batchSize=(\d+)", call.headers.get("sforce-query-options", ""), re.IGNORECASE):
-        size = min(max(int(found.group(1)), 200), 2000)
-    answer: dict[str, Any] = {"totalSize": table.num_rows, "done": start + size >= table.num_rows}
-    if not answer["done"]:
+def _first(call: Call, compiled: CompiledQuery) -> Reply:
+    """The first page of an answer; the rows after it are kept on disk."""
+    size = PAGE if compiled.is_aggregate else _page_size(call)
+    with call.org.storage.cursor() as cursor:
+        if compiled.is_count:
+            total = run(cursor, compiled).column(0)[0].as_py()
+            return Reply({"totalSize": total, "done": True, "records": []})
         if compiled.is_aggregate:
-            raise ApiError(
-                400,
-                "EXCEEDED_ID_LIMIT",
-                "Aggregate query does not support queryMore(), use LIMIT to restrict the results to a single batch",
-            )
-        cursor_id = cursor_id or call.service.cursors.keep(compiled, table)
-        answer["nextRecordsUrl"] = f"{call.base}/query/{cursor_id}-{start + size}"
-    answer["records"] = records(table.slice(start, size), compiled, version=call.version)
-    return Reply(answer)
+            answer = _groups(compiled, run(cursor, compiled))
+        else:
+            rows = cursor.sql(compiled.sql, params=compiled.params or None).to_arrow_reader(STEP)
+            answer = call.service.cursors.keep(compiled, rows, size)
+    return _page(call, answer, 0, size)
+
+
+def _page_size(call: Call) -> int:
+    found = re.search(r"batchSize=(\d+)", call.headers.get("sforce-query-options", ""), re.IGNORECASE)
+    return min(max(int(found.group(1)), 200), PAGE) if found else PAGE
+
+
+def _groups(compiled: CompiledQuery, table: pa.Table) -> Answer:
+    if table.num_rows > PAGE:
+        raise ApiError(
+            400,
+            "EXCEEDED_ID_LIMIT",
+            "Aggregate query does not support queryMore(), use LIMIT to restrict the results to a single batch",
+        )
+    return Answer(compiled, table.num_rows, table)
+
+
+def _page(call: Call, answer: Answer, start: int, size: int) -> Reply:
+    body: dict[str, Any] = {"totalSize": answer.rows, "done": start + size >= answer.rows}
+    if not body["done"]:
+        body["nextRecordsUrl"] = f"{call.base}/query/{answer.id}-{start + size}"
+    body["records"] = records(
+        answer.page(start, size),
+        answer.compiled,
+        version=call.version,
+        more=lambda record, rows: (
+            f"{call.base}/query/{call.service.cursors.keep_children(answer.compiled, record, rows)}-{PAGE}"
+        ),
+    )
+    return Reply(body)
 
 
 def query_more(call: Call) -> Reply:
@@ -59,13 +84,12 @@ def query_more(call: Call) -> Reply:
     found = call.service.cursors.find(cursor_id)
     if found is None or not start.isdigit():
         raise ApiError(400, "INVALID_QUERY_LOCATOR", "invalid query locator")
-    compiled, table = found
-    return _page(call, compiled, table, int(start), cursor_id)
+    return _page(call, found, int(start), _page_size(call))
 
 
 def _explain(call: Call) -> Reply:
     try:
-        compiled = compile_query(call.query["explain"], call.org.schema, now=call.org.query_time())
+        compiled = ask(call, call.query["explain"])
     except SoqlError as error:
         raise ApiError(400, error.code, error.message) from error
     plan = {

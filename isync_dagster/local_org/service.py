@@ -35,7 +35,7 @@ class Service:
         self.org = org
         self.sessions = auth.Sessions(org)
         self.faults = Faults()
-        self.cursors = Cursors(org.storage.pod)
+        self.cursors = Cursors(org.storage.pod, org.folder)
         self.calls_made = 0
         self.call_limit = org.settings.daily_requests
         self._lock = threading.Lock()
@@ -55,6 +55,7 @@ class Service:
     def close(self) -> None:
         """Stop the background work."""
         self.jobs.close()
+        self.cursors.close()
 
     def instance_url(self, call: Call) -> str:
         """The URL under which this client reaches the org."""

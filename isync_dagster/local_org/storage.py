@@ -84,14 +84,14 @@ class Storage:
         """Take a changed schema: new tables and columns are made, none is dropped."""
         self.schema = schema
         with self.transaction() as cursor:
+            columns_of: dict[str, set[str]] = {}
+            listed = cursor.execute(
+                "SELECT table_name, lower(column_name) FROM duckdb_columns() WHERE schema_name='main'"
+            ).fetchall()
+            for table, column in listed:
+                columns_of.setdefault(table, set()).add(column)
             for item in schema:
-                present = {
-                    str(row[0]).lower()
-                    for row in cursor.execute(
-                        "SELECT column_name FROM duckdb_columns() WHERE schema_name='main' AND table_name=?",
-                        [item.name],
-                    ).fetchall()
-                }
+                present = columns_of.get(item.name)
                 if not present:
                     self._create_table(cursor, item)
                     continue

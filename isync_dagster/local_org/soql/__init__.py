@@ -7,7 +7,7 @@
 from isync_dagster.local_org.soql.compile import compile_query
 from isync_dagster.local_org.soql.errors import SoqlError
 from isync_dagster.local_org.soql.grammar import parse
-from isync_dagster.local_org.soql.result import Column, CompiledQuery
+from isync_dagster.local_org.soql.result import Column, CompiledQuery, Record
 from isync_dagster.local_org.soql.shape import records, run
 
-__all__ = ["Column", "CompiledQuery", "SoqlError", "compile_query", "parse", "records", "run"]
+__all__ = ["Column", "CompiledQuery", "Record", "SoqlError", "compile_query", "parse", "records", "run"]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from isync_dagster.local_org.soql.ast import Call, Expression, Item, Path, Query
+from isync_dagster.local_org.soql.ast import Call, Expression, Grouping, Item, Path, Query
 from isync_dagster.local_org.soql.errors import SoqlError
 from isync_dagster.local_org.soql.operands import AGGREGATES, Operand, Operands
 from isync_dagster.local_org.soql.result import Column, Record, Value
 from isync_dagster.schema.model import COMPOUND_TYPES
+
+MOST_ROLLED_UP = 3
 
 
 class Aggregation:
@@ -29,8 +31,11 @@ class Aggregation:
         """Fills columns, record, group and tie; raises SoqlError for fields that are neither grouped nor aggregated."""
         self._read_aliases()
         grouping = self.query.grouping
-        if grouping is not None:
+        if grouping is None:
+            self._check_overall()
+        else:
             listed = [self._group(expression) for expression in grouping.expressions]
+            self._check_groups(grouping, listed)
             self._grouped = {operand.sql for operand in listed}
             inner = ", ".join(operand.sql for operand in listed)
             self.group = f" GROUP BY {grouping.kind}({inner})" if grouping.kind else f" GROUP BY {inner}"
@@ -61,6 +66,35 @@ class Aggregation:
             self.columns.append(Column(key, f"c{len(self.columns)}", operand.kind, operand.sql, operand.field))
             entries.append(Value(key, len(self.columns) - 1, operand.kind))
         self.record = Record(None, None, tuple(entries))
+
+    def _check_overall(self) -> None:
+        for clause, given in (("LIMIT", self.query.limit), ("OFFSET", self.query.offset_rows)):
+            if given is not None:
+                raise SoqlError(f"Non-grouped query that uses overall aggregate functions cannot also use {clause}")
+
+    def _check_groups(self, grouping: Grouping, listed: list[Operand]) -> None:
+        if grouping.kind and len(listed) > MOST_ROLLED_UP:
+            raise SoqlError(f"GROUP BY {grouping.kind} can have at most {MOST_ROLLED_UP} grouping expressions")
+        seen: set[str] = set()
+        for expression, operand in zip(grouping.expressions, listed, strict=True):
+            if operand.sql in seen:
+                raise self.context.error(
+                    expression.offset, f"duplicate grouping expression: {operand.name}", "MALFORMED_QUERY"
+                )
+            seen.add(operand.sql)
+        if grouping.kind:
+            return
+        for selected in self.query.select:
+            call = selected.expression if isinstance(selected, Item) else None
+            if not isinstance(call, Call) or call.name not in AGGREGATES or call.name == "GROUPING":
+                continue
+            for argument in call.arguments:
+                if isinstance(argument, Path | Call) and self.operands.read(argument).sql in seen:
+                    raise self.context.error(
+                        call.offset,
+                        f"Grouped field should not be aggregated: {self.operands.read(argument).name}",
+                        "MALFORMED_QUERY",
+                    )
 
     def _read_aliases(self) -> None:
         for selected in self.query.select:

@@ -13,6 +13,7 @@ from typing import Any
 
 from isync_dagster.local_org.soql.ast import (
     And,
+    Call,
     Comparison,
     Condition,
     Expression,
@@ -38,6 +39,7 @@ from isync_dagster.local_org.soql.operands import Operand, Operands
 from isync_dagster.schema.model import COMPOUND_TYPES, NUMBER_TYPES
 
 IN_LIST_INLINE = 8
+LONGEST_LITERAL = 4000
 
 # How messages call the type of a value, and whether it stands in quotes.
 TYPE_NAMES = {
@@ -106,6 +108,12 @@ class Conditions:
 
     def _comparison(self, operand: Operand, condition: Comparison) -> str:
         sign, value = condition.operator, condition.value
+        if isinstance(condition.left, Call) and condition.left.name == "DISTANCE" and sign not in ("<", ">"):
+            raise self.context.error(
+                condition.offset,
+                f"The DISTANCE function can only be compared with < or >, not with {sign}",
+                "INVALID_QUERY_FILTER_OPERATOR",
+            )
         if sign == "LIKE":
             return self._like(operand, condition)
         group = family(operand.kind)
@@ -156,7 +164,16 @@ class Conditions:
             raise self.context.error(value.offset, f"Invalid {TYPE_NAMES[group]}: {value.text}", "MALFORMED_QUERY")
         return found
 
+    def _check_length(self, value: Literal) -> None:
+        if len(value.text) > LONGEST_LITERAL:
+            raise self.context.error(
+                value.offset,
+                f"String literal is too long: {len(value.text)} characters, at most {LONGEST_LITERAL}",
+                "MALFORMED_QUERY",
+            )
+
     def _text(self, value: Literal) -> str:
+        self._check_length(value)
         found = text_value(value.text)
         if found is None:
             raise self.context.error(
@@ -198,6 +215,7 @@ class Conditions:
             raise self._operator(operand, condition)
         if value.kind != "text":
             raise self._mismatch(operand, value)
+        self._check_length(value)
         pattern = like_pattern(value.text)
         if pattern is None:
             raise self.context.error(

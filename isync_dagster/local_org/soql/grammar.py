@@ -6,12 +6,13 @@ parentheses fails at the very token that Salesforce names.
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 
 from lark import Lark, Token, UnexpectedCharacters, UnexpectedInput, UnexpectedToken
 
 from isync_dagster.local_org.soql.ast import Query
-from isync_dagster.local_org.soql.errors import SoqlError, unexpected_token
+from isync_dagster.local_org.soql.errors import SoqlError, positioned, unexpected_token
 from isync_dagster.local_org.soql.tree import ToQuery
 
 LONGEST_QUERY = 100_000
@@ -27,18 +28,21 @@ KEYWORDS = (
 # No field, object or alias can have these names; `Group`, `Order` and the like can.
 RESERVED = "and|asc|desc|from|having|in|like|limit|not|null|nulls|or|select|true|false|using|where|with"
 
+# A moment without its time zone, which only the lexer would understand.
+_UNFINISHED = re.compile(r"\d{4}-\d\d-\d\d(T[\d:.]*)(?![\w:.+-])", re.IGNORECASE)
+
 SPANS = "days|weeks|months|quarters|years|fiscal_quarters|fiscal_years"
 
 GRAMMAR = r"""
 start: query
 
 query: _SELECT selection ("," selection)* _FROM source ("," source)* _scope _where with_clause* \
-       _grouping _having _ordering _limit _offset tail*
+       _grouping _ordering _limit _offset tail*
 
 // Alternatives of one place each: written as [where] they would multiply into thousands of rules.
 _scope: scope |
 _where: where |
-_grouping: grouping |
+_grouping: grouping _having |
 _having: having |
 _ordering: ordering |
 _limit: limit |
@@ -141,10 +145,16 @@ def parse(text: str) -> Query:
         query: object = _parser().parse(text)
     except UnexpectedToken as problem:
         token: Token = problem.token
+        if token.type == "PATH" and "STRING" in problem.expected:
+            raise _bind(text, token.start_pos or 0) from None
         before = problem.token_history[-1] if problem.token_history else None
         if before is not None and before.type == "PATH" and problem.expected == {"_FROM", "COMMA"}:
             # `SELECT Id FRO Account`: what was taken for an alias is the word that does not fit.
             token = before
+        if before is not None and (day := _UNFINISHED.match(text, before.start_pos or 0)):
+            raise _no_alternative(text, day.end()) from None
+        if before is not None and before.type in ("IN", "NOT_IN") and token.type == "PATH":
+            raise _bind(text, token.start_pos or 0) from None
         raise unexpected_token("<EOF>" if token.type == "$END" else str(token)) from None
     except UnexpectedCharacters as problem:
         raise _character(text, problem) from None
@@ -157,10 +167,28 @@ def parse(text: str) -> Query:
 def _character(text: str, problem: UnexpectedCharacters) -> SoqlError:
     at = problem.pos_in_stream or 0
     character = text[at : at + 1]
+    if character == ":":
+        return _bind(text, at)
     if character in ("'", '"', "`", "\\", "#", "$", "~"):
-        start = text.rfind("\n", 0, at) + 1
-        row = text.count("\n", 0, at) + 1
         if character == "'":
-            return SoqlError(f"line {row}:{len(text) - start} mismatched character '<EOF>' expecting '''")
-        return SoqlError(f"line {row}:{at - start} no viable alternative at character '{character}'")
+            start = text.rfind("\n", 0, at) + 1
+            row = text.count("\n", 0, at) + 1
+            wrong = f"line {row}:{len(text) - start} mismatched character '<EOF>' expecting '''"
+            return positioned(text, max(at - 1, start), wrong, "MALFORMED_QUERY")
+        return _no_alternative(text, at)
     return unexpected_token(character)
+
+
+def _no_alternative(text: str, at: int) -> SoqlError:
+    """A character at which no token can go on."""
+    start = text.rfind("\n", 0, at) + 1
+    row = text.count("\n", 0, at) + 1
+    character = text[at : at + 1] or "<EOF>"
+    wrong = f"line {row}:{at - start} no viable alternative at character '{character}'"
+    # The lexer counts columns from 0 and the report shows its number unchanged.
+    return positioned(text, max(at - 1, start), wrong, "MALFORMED_QUERY")
+
+
+def _bind(text: str, at: int) -> SoqlError:
+    """A name where a value must stand: Apex would read it as a variable."""
+    return positioned(text, at, "Bind variables only allowed in Apex code", "MALFORMED_QUERY")

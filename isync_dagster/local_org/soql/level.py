@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from isync_dagster.local_org.org_schema import quote
 from isync_dagster.local_org.soql.aggregate import Aggregation
-from isync_dagster.local_org.soql.ast import Call, Expression, Item, Membership, Order, Path, Query, TypeOf
+from isync_dagster.local_org.soql.ast import Call, Expression, Item, Membership, Order, Path, Query
 from isync_dagster.local_org.soql.conditions import Conditions, family
-from isync_dagster.local_org.soql.errors import SoqlError
+from isync_dagster.local_org.soql.errors import SoqlError, unexpected_token
 from isync_dagster.local_org.soql.operands import AGGREGATES, Operand, Operands
 from isync_dagster.local_org.soql.render import rest_value
 from isync_dagster.local_org.soql.result import Column, Record
@@ -16,6 +16,7 @@ from isync_dagster.local_org.soql.selection import Selection
 from isync_dagster.schema.model import COMPOUND_TYPES, SObject
 
 LEVELS_DOWN = 5
+DEEP_VERSION = 58.0  # before it a subquery could hold no other
 
 
 def is_count(query: Query) -> bool:
@@ -47,7 +48,7 @@ def _aggregates(call: Call) -> bool:
 def root_object(context: Context, query: Query) -> SObject:
     """The object that FROM names; raises SoqlError INVALID_TYPE with the place."""
     path = query.sources[0].path
-    sobject = context.schema.get(path.text) if len(path.parts) == 1 else None
+    sobject = context.sobject(path.text) if len(path.parts) == 1 else None
     if sobject is None:
         raise context.error(
             path.offset,
@@ -174,12 +175,33 @@ class Level:
             raise self.context.error(
                 query.offset, "semi join sub-selects can only query one id field", "MALFORMED_QUERY"
             )
-        level = Level(self.context, query, root_object(self.context, query), depth=LEVELS_DOWN)
+        if query.for_clauses:
+            raise unexpected_token("FOR")
+        sobject = root_object(self.context, query)
+        if sobject is self.sobject:
+            raise self.context.error(
+                node.offset, "The inner and outer selects should not be on the same object type", "MALFORMED_QUERY"
+            )
+        level = Level(self.context, query, sobject, depth=LEVELS_DOWN)
         inner = level.operands.read(first.expression)
         if family(inner.kind) != "id":
             raise self.context.error(
                 first.expression.offset,
                 f"semi join sub-selects can only query id fields, cannot use: '{inner.name}'",
+                "MALFORMED_QUERY",
+            )
+        if len(inner.path) > 2:
+            raise self.context.error(
+                first.expression.offset,
+                f"The inner select field '{first.expression.text}' cannot have more than one level of relationships",
+                "MALFORMED_QUERY",
+            )
+        here, there = _pointed_at(operand), _pointed_at(inner)
+        if here and there and not here & there:
+            raise self.context.error(
+                node.offset,
+                f"The selected field '{inner.name}' in the subquery and the left operand field in the where expression "
+                f"in the outer query '{operand.name}' should point to the same object type",
                 "MALFORMED_QUERY",
             )
         limited = ""
@@ -192,6 +214,13 @@ class Level:
     # what is selected
 
     def _count(self) -> None:
+        if self.query.order:
+            ordered = self.operands.read(self.query.order[0].expression)
+            raise self.context.error(
+                self.query.order[0].expression.offset,
+                f"Ordered field must be grouped or aggregated: {ordered.name}",
+                "MALFORMED_QUERY",
+            )
         sql = "count(*)"
         if self.query.offset_rows:
             sql = f"greatest({sql} - {self.query.offset_rows:d}, 0)"
@@ -206,7 +235,9 @@ class Level:
         parts = source.parts
         if len(parts) == 2 and (parts[0].lower() in self.scope.names or parts[0].lower() == self.sobject.name.lower()):
             parts = parts[1:]
-        found = self.context.schema.child(self.sobject, parts[0]) if len(parts) == 1 else None
+        spelled = self.context.spellings(parts[0]) if len(parts) == 1 else ()
+        children = (self.context.schema.child(self.sobject, name) for name in spelled)
+        found = next((child for child in children if child is not None), None)
         sobject = self.context.schema.get(found.child_s_object) if found is not None else None
         if found is None or sobject is None or found.relationship_name is None:
             raise self.context.error(
@@ -216,9 +247,14 @@ class Level:
                 f"{REFERENCE}",
                 "INVALID_TYPE",
             )
-        if self.depth + 1 >= LEVELS_DOWN:
+        most = LEVELS_DOWN if self.context.version >= DEEP_VERSION else 2
+        if self.depth + 1 >= most:
             raise self.context.error(
-                source.offset, "subqueries cannot be nested deeper than five levels", "MALFORMED_QUERY"
+                source.offset, f"subqueries cannot be nested deeper than {most} levels", "MALFORMED_QUERY"
+            )
+        if query.offset_rows is not None and self.query.limit != 1:
+            raise self.context.error(
+                source.offset, "OFFSET in a subquery is only allowed if the parent query has LIMIT 1", "MALFORMED_QUERY"
             )
         if is_count(query) or is_aggregate(query):
             raise self.context.error(
@@ -229,7 +265,7 @@ class Level:
         self._joins.append(
             f" LEFT JOIN ({self._rows_by_parent(level)}) {alias} ON {alias}.k = {self.scope.root.id_column}"
         )
-        return found.relationship_name, f"{alias}.rows", level.record
+        return self.context.shown(found.relationship_name), f"{alias}.rows", level.record
 
     def _rows_by_parent(self, level: Level) -> str:
         listed = ", ".join(f"'{item.name}': {rest_value(item.expression, item.kind)}" for item in level.columns)
@@ -290,6 +326,9 @@ class Level:
         return ", ".join(f"{key} {direction}" for key in keys)
 
 
-def has_typeof(query: Query) -> bool:
-    """True where the SELECT list holds a TYPEOF."""
-    return any(isinstance(item, TypeOf) for item in query.select)
+def _pointed_at(operand: Operand) -> set[str]:
+    """The objects that an id field's values belong to; empty where the describe does not say."""
+    field = operand.field
+    if field is None or operand.table is None:
+        return set()
+    return set(field.reference_to) if field.type == "reference" else {operand.table.sobject.name}

@@ -37,7 +37,7 @@ KILOMETRES = {"KM": 6371.0, "MI": 3958.8}
 class Operand:
     """One expression: its SQL, the Salesforce type of its values, and the field behind it where there is one.
 
-    `path` is its spelling in an answer (`Account.Name`); `name` is how messages call it.
+    `path` is its spelling in an answer (`Account.Name`); `name` is how messages call it; `scale` its decimals.
     """
 
     sql: str
@@ -47,6 +47,7 @@ class Operand:
     field: Field | None = None
     table: Table | None = None
     aggregate: bool = False
+    scale: int = 0
 
 
 def key_of(expression: Argument) -> str:
@@ -81,7 +82,7 @@ class Operands:
 
     def _path(self, path: Path) -> Operand:
         table, field, spelled = self.scope.find(path)
-        return Operand(table.column(field), field.type, field.name, spelled, field, table)
+        return Operand(table.column(field), field.type, field.name, spelled, field, table, scale=max(field.scale, 0))
 
     def _call(self, call: Call) -> Operand:
         name = call.name
@@ -96,7 +97,7 @@ class Operands:
             if name == "TOLABEL":
                 return self._label(inner)
             if name == "FORMAT":
-                return _format(inner)
+                return _format(self._local_time(inner))
             return self._local_time(inner) if name == "CONVERTTIMEZONE" else inner
         raise self.context.error(call.offset, f"unexpected token: '{call.function}'", "MALFORMED_QUERY")
 
@@ -131,7 +132,7 @@ class Operands:
             )
         kind = {"SUM": inner.kind, "AVG": "double", "MIN": inner.kind, "MAX": inner.kind}.get(name, "int")
         function = f"count(DISTINCT {inner.sql})" if name == "COUNT_DISTINCT" else f"{name.lower()}({inner.sql})"
-        return Operand(function, kind, inner.name, (inner.path[-1],), aggregate=True)
+        return Operand(function, kind, inner.name, (inner.path[-1],), aggregate=True, scale=inner.scale)
 
     def _date_function(self, call: Call) -> Operand:
         inner = self._argument(call)
@@ -141,8 +142,8 @@ class Operands:
                 call.offset, f"field {inner.name} does not support the function {call.function}", "INVALID_FIELD"
             )
         start = self.context.fiscal_start
-        # A fiscal year carries the number of the calendar year that it ends in.
-        shift, later = start - 1, int(start > 1)
+        # A fiscal year carries the number of the calendar year that it ends in, unless the org says otherwise.
+        shift, later = start - 1, int(start > 1 and not self.context.fiscal_named_by_start)
         sql = DATE_FUNCTIONS[call.name].format(x=inner.sql, shift=shift, later=later)
         return Operand(sql, "date" if call.name == "DAY_ONLY" else "int", inner.name, inner.path)
 
@@ -151,7 +152,7 @@ class Operands:
         if zone == "UTC" or inner.kind != "datetime":
             return inner
         sql = f"timezone({self.context.param(zone)}, timezone('UTC', {inner.sql}))"
-        return Operand(sql, inner.kind, inner.name, inner.path)
+        return Operand(sql, inner.kind, inner.name, inner.path, aggregate=inner.aggregate)
 
     def _label(self, inner: Operand) -> Operand:
         field = inner.field
@@ -188,7 +189,7 @@ class Operands:
 def _format(inner: Operand) -> Operand:
     """Numbers, dates and times as an en_US user reads them; everything else as it is."""
     if inner.kind in SUMMABLE:
-        scale = 0 if inner.field is None or inner.kind in ("int", "long") else max(inner.field.scale, 0)
+        scale = 0 if inner.kind in ("int", "long") else inner.scale
         sql = f"CASE WHEN {inner.sql} IS NULL THEN NULL ELSE format('{{:,.{scale}f}}', CAST({inner.sql} AS DOUBLE)) END"
     elif inner.kind == "date":
         sql = f"strftime({inner.sql}, '%-m/%-d/%Y')"

@@ -10,6 +10,10 @@ from isync_dagster.schema.model import SObject
 LARGEST_OFFSET = 2000
 MOST_SEMI_JOINS = 2
 MOST_SUBQUERIES = 20
+MOST_ORDERED = 32
+SCOPES = frozenset(
+    {"delegated", "everything", "mine", "mine_and_my_groups", "my_territory", "my_team_territory", "team"}
+)
 WITH_CLAUSES = frozenset({"SECURITY_ENFORCED", "USER_MODE", "SYSTEM_MODE", "DATA CATEGORY", "PRICEBOOKID", "NETWORK"})
 # Objects that REST answers and Bulk does not (the list of a widely used connector, found by trying).
 NOT_IN_BULK = frozenset(
@@ -30,6 +34,10 @@ def check_clauses(query: Query) -> None:
     for clause in query.with_clauses:
         if clause not in WITH_CLAUSES:
             raise unexpected_token(clause)
+    if query.scope is not None and query.scope.lower() not in SCOPES:
+        raise unexpected_token(query.scope)
+    if len(query.order) > MOST_ORDERED:
+        raise SoqlError(f"A query can be ordered by no more than {MOST_ORDERED} fields")
     for clause in query.for_clauses:
         if clause not in FOR_CLAUSES:
             raise unexpected_token(clause.removeprefix("UPDATE "))
@@ -75,15 +83,22 @@ def check_needed_filters(query: Query, sobject: SObject) -> None:
 
 
 def check_semi_joins(context: Context, condition: Condition) -> None:
-    """Refuses more than two sub-selects, nested ones, and ones under OR."""
-    found = _semi_joins(condition, under_or=False)
-    for node, under_or in found:
-        if under_or:
+    """Refuses more than two sub-selects, nested ones, and ones under OR or inside a group in parentheses."""
+    found = _semi_joins(condition)
+    for node, above in found:
+        if above == (Or,):
             raise context.error(
                 node.offset, "Semi join sub-selects are not allowed with the 'OR' operator", "MALFORMED_QUERY"
             )
+        if len(above) > 1:
+            raise context.error(
+                node.offset,
+                "Semi join sub-selects are only allowed at the top level WHERE expressions and not in nested WHERE "
+                "expressions.",
+                "MALFORMED_QUERY",
+            )
         if isinstance(node.values, Query) and node.values.where is not None:
-            nested = _semi_joins(node.values.where, under_or=False)
+            nested = _semi_joins(node.values.where)
             if nested:
                 raise context.error(
                     nested[0][0].offset, "Nesting of semi join sub-selects is not supported", "MALFORMED_QUERY"
@@ -96,12 +111,13 @@ def check_semi_joins(context: Context, condition: Condition) -> None:
         )
 
 
-def _semi_joins(condition: Condition, *, under_or: bool) -> list[tuple[Membership, bool]]:
+def _semi_joins(condition: Condition, above: tuple[type, ...] = ()) -> list[tuple[Membership, tuple[type, ...]]]:
+    """Every sub-select with the ANDs and ORs that it stands under, outermost first."""
     if isinstance(condition, And | Or):
-        inside = under_or or isinstance(condition, Or)
-        return [found for item in condition.conditions for found in _semi_joins(item, under_or=inside)]
+        inside = (*above, type(condition))
+        return [found for item in condition.conditions for found in _semi_joins(item, inside)]
     if isinstance(condition, Not):
-        return _semi_joins(condition.condition, under_or=under_or)
+        return _semi_joins(condition.condition, above)
     if isinstance(condition, Membership) and isinstance(condition.values, Query):
-        return [(condition, under_or)]
+        return [(condition, above)]
     return []

@@ -14,6 +14,8 @@ from isync_dagster.schema.model import Field, SObject
 
 REFERENCE = "Please reference your WSDL or the describe call for the appropriate names."
 LEVELS_UP = 5
+MOST_PARENTS = 55
+LATEST = 67.0
 
 _NAME_TEXTS = (
     "FirstName",
@@ -57,8 +59,12 @@ class Context:
     bulk: bool = False
     fiscal_start: int = 1
     user_id: str | None = None
+    fiscal_named_by_start: bool = False
+    version: float = LATEST
+    namespace: str | None = None
     params: list[Any] = data_field(default_factory=list)
     aliases: int = 0
+    parents: int = 0
 
     def param(self, value: Any) -> str:
         """The placeholder of a value that travels as a parameter."""
@@ -69,6 +75,22 @@ class Context:
         """A table alias that no other table of the statement has."""
         self.aliases += 1
         return f"t{self.aliases - 1}"
+
+    def spellings(self, name: str) -> tuple[str, ...]:
+        """The names that a written one may mean: with the default namespace first, where it has none of its own."""
+        if self.namespace is None or name.count("__") != 1:
+            return (name,)
+        return f"{self.namespace}__{name}", name
+
+    def shown(self, name: str) -> str:
+        """A name as the answer carries it: a client with a default namespace sees its own names without it."""
+        prefix = f"{self.namespace}__".lower()
+        return name[len(prefix) :] if self.namespace is not None and name.lower().startswith(prefix) else name
+
+    def sobject(self, name: str) -> SObject | None:
+        """The object that a name of the query means."""
+        found = (self.schema.get(spelling) for spelling in self.spellings(name))
+        return next((item for item in found if item is not None), None)
 
     def error(self, offset: int, problem: str, code: str = "INVALID_FIELD") -> SoqlError:
         """An error with row and column of the query's text."""
@@ -162,14 +184,15 @@ class Scope:
         parts = self.split(path)[0] if start is None else path.parts
         *steps, last = parts
         table, spelled = self.walk(tuple(steps), path, start, base)
-        field = table.sobject.field(last)
+        named = (table.sobject.field(spelling) for spelling in self.context.spellings(last))
+        field = next((item for item in named if item is not None), None)
         if field is None or field.deprecated_and_hidden:
             raise self.context.error(
                 path.offset,
                 f"No such column '{last}' on entity '{table.sobject.name}'. If you are attempting to use a custom "
                 f"field, be sure to append the '__c' after the custom field name. {REFERENCE}",
             )
-        return table, field, (*spelled, field.name)
+        return table, field, (*spelled, self.context.shown(field.name))
 
     def walk(
         self, steps: tuple[str, ...], path: Path, start: Table | None = None, base: tuple[str, ...] = ()
@@ -184,11 +207,15 @@ class Scope:
         table, spelled = start or self.root, tuple[str, ...]()
         for step in steps:
             lookup, targets = self.lookup(table, step, path)
-            name = lookup.relationship_name or step
-            spelled = (*spelled, name)
+            spelled = (*spelled, self.context.shown(lookup.relationship_name or step))
             key = (*base, *(part.lower() for part in spelled))
             known = self.joined.get(key)
             if known is None:
+                self.context.parents += 1
+                if self.context.parents > MOST_PARENTS:
+                    raise SoqlError(
+                        f"Cannot have more than {MOST_PARENTS} relationship fields in a query", code="MALFORMED_QUERY"
+                    )
                 known = self._join(table, lookup, targets)
                 self.joined[key] = known
             table = known
@@ -197,7 +224,8 @@ class Scope:
     def lookup(self, table: Table, name: str, path: Path) -> tuple[Field, tuple[SObject, ...]]:
         """The lookup field that a relationship name means and the objects of this org behind it."""
         schema = self.context.schema
-        lookup = schema.relationship(table.sobject, name)
+        found = (schema.relationship(table.sobject, spelling) for spelling in self.context.spellings(name))
+        lookup = next((item for item in found if item is not None), None)
         targets = schema.parents(lookup) if lookup is not None else ()
         if lookup is None or not targets:
             raise self.context.error(

@@ -15,6 +15,7 @@ from isync_dagster.local_org.soql.scope import NAME_OBJECT, Table, is_polymorphi
 from isync_dagster.schema.model import COMPOUND_TYPES, Field
 
 LARGEST_FIELDS_LIMIT = 200
+FIELDS_VERSION = 51.0
 
 
 @dataclass
@@ -148,6 +149,8 @@ class Selection:
             raise self.context.error(
                 call.offset, "The SOQL FIELDS function takes ALL, STANDARD or CUSTOM", "MALFORMED_QUERY"
             )
+        if self.context.version < FIELDS_VERSION:
+            raise self.context.error(call.offset, f"unexpected token: '{call.function}'", "MALFORMED_QUERY")
         if kind != "STANDARD":
             if self.context.bulk:
                 raise SoqlError(

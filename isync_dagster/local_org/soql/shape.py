@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import duckdb
@@ -12,6 +13,16 @@ from isync_dagster.local_org.soql.result import Children, CompiledQuery, Entry, 
 
 Row: TypeAlias = Sequence[Any]
 Reader: TypeAlias = Callable[[Row], Any]
+More: TypeAlias = Callable[[Record, pa.Table], str]
+PAGE = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How an answer leads on: the versioned root of its URLs, and who keeps the rest of a long child list."""
+
+    base: str
+    more: More | None
 
 
 def run(cursor: duckdb.DuckDBPyConnection, compiled: CompiledQuery) -> pa.Table:
@@ -19,20 +30,23 @@ def run(cursor: duckdb.DuckDBPyConnection, compiled: CompiledQuery) -> pa.Table:
     return cursor.sql(compiled.sql, params=compiled.params).to_arrow_table()
 
 
-def records(rows: pa.Table, compiled: CompiledQuery, *, version: str = "59.0") -> list[dict[str, Any]]:
+def records(
+    rows: pa.Table, compiled: CompiledQuery, *, version: str = "59.0", more: More | None = None
+) -> list[dict[str, Any]]:
     """The JSON records of rows of `compiled.sql` (a whole table or a slice of one).
 
-    Empty for SELECT COUNT(), whose only value is the answer's totalSize. Paging is the caller's.
+    Empty for SELECT COUNT(), whose only value is the answer's totalSize. Paging is the caller's; so is that of a
+    child list of more than 2000 rows, which `more` keeps (its shape, all its rows) and gives the URL of the rest of.
     """
     if compiled.is_count:
         return []
-    read = _record(compiled.record, f"/services/data/v{version}")
+    read = _record(compiled.record, Way(f"/services/data/v{version}", more))
     columns = [column.to_pylist() for column in rows.columns]
     return [read(row) for row in zip(*columns, strict=True)]
 
 
-def _record(record: Record, base: str) -> Callable[[Row], dict[str, Any]]:
-    fields = _fields(record.entries, base)
+def _record(record: Record, way: Way) -> Callable[[Row], dict[str, Any]]:
+    fields = _fields(record.entries, way)
     if record.type_name is None or record.id_index is None:
 
         def aggregate(row: Row) -> dict[str, Any]:
@@ -40,7 +54,7 @@ def _record(record: Record, base: str) -> Callable[[Row], dict[str, Any]]:
 
         return aggregate
     type_name, id_index = record.type_name, record.id_index
-    url = f"{base}/sobjects/{type_name}/"
+    url = f"{way.base}/sobjects/{type_name}/"
 
     def plain(row: Row) -> dict[str, Any]:
         answer: dict[str, Any] = {"attributes": {"type": type_name, "url": url + row[id_index]}}
@@ -51,31 +65,29 @@ def _record(record: Record, base: str) -> Callable[[Row], dict[str, Any]]:
     return plain
 
 
-def _fields(entries: Iterable[Entry], base: str) -> list[tuple[str, Reader]]:
-    return [(entry.key, _reader(entry, base)) for entry in entries]
+def _fields(entries: Iterable[Entry], way: Way) -> list[tuple[str, Reader]]:
+    return [(entry.key, _reader(entry, way)) for entry in entries]
 
 
-def _reader(entry: Entry, base: str) -> Reader:
+def _reader(entry: Entry, way: Way) -> Reader:
     if isinstance(entry, Parent):
-        return _parent(entry, base)
+        return _parent(entry, way)
     if isinstance(entry, Children):
-        return _children(entry, base)
-    return _value(entry, base)
+        return _children(entry, way)
+    return _value(entry, way)
 
 
-def _value(entry: Value, base: str) -> Reader:
+def _value(entry: Value, way: Way) -> Reader:
     index = entry.index
     if entry.kind == "base64":
-        return lambda row: None if row[index] is None else base + row[index]
+        return lambda row: None if row[index] is None else way.base + row[index]
     return lambda row: row[index]
 
 
-def _parent(entry: Parent, base: str) -> Reader:
+def _parent(entry: Parent, way: Way) -> Reader:
     id_index, type_index, type_name = entry.id_index, entry.type_index, entry.type_name
-    fields = _fields(entry.entries, base)
-    branches = (
-        None if entry.branches is None else {name: _fields(items, base) for name, items in entry.branches.items()}
-    )
+    fields = _fields(entry.entries, way)
+    branches = None if entry.branches is None else {name: _fields(items, way) for name, items in entry.branches.items()}
 
     def parent(row: Row) -> dict[str, Any] | None:
         record_id = row[id_index]
@@ -89,7 +101,7 @@ def _parent(entry: Parent, base: str) -> Reader:
                 return None
             chosen = found
         answer: dict[str, Any] = {
-            "attributes": {"type": type_name or own_type, "url": f"{base}/sobjects/{own_type}/{record_id}"}
+            "attributes": {"type": type_name or own_type, "url": f"{way.base}/sobjects/{own_type}/{record_id}"}
         }
         for key, read in chosen:
             answer[key] = read(row)
@@ -98,14 +110,20 @@ def _parent(entry: Parent, base: str) -> Reader:
     return parent
 
 
-def _children(entry: Children, base: str) -> Reader:
+def _children(entry: Children, way: Way) -> Reader:
     index = entry.index
-    read = _record(entry.record, base)
+    read = _record(entry.record, way)
 
     def children(row: Row) -> dict[str, Any] | None:
         listed = row[index]
         if not listed:
             return None
-        return {"totalSize": len(listed), "done": True, "records": [read(tuple(item.values())) for item in listed]}
+        answer: dict[str, Any] = {"totalSize": len(listed), "done": True}
+        shown = listed
+        if way.more is not None and len(listed) > PAGE:
+            answer.update(done=False, nextRecordsUrl=way.more(entry.record, pa.Table.from_pylist(listed)))
+            shown = listed[:PAGE]
+        answer["records"] = [read(tuple(item.values())) for item in shown]
+        return answer
 
     return children

@@ -77,14 +77,12 @@ def test_selected_things_keep_their_order_and_place() -> None:
         ("SELECT FROM Account", "FROM"),
         ("SELECT Id FROM Account WHERE a = 1 AND b = 2 OR c = 3", "OR"),
         ("SELECT Id FROM Account WHERE a = 1 OR b = 2 AND c = 3", "AND"),
-        ("SELECT Id FROM Account WHERE Name = :name", ":"),
-        ("SELECT Id FROM Account WHERE Name = foo", "foo"),
         ("SELECT Id FROM Account;", ";"),
         ("SELECT * FROM Account", "*"),
         ("SELECT Id, FROM Account", "FROM"),
         ("SELECT Id FROM Account LIMIT x", "x"),
         ("SELECT Id FROM Account LIMIT 1.5", "1.5"),
-        ("SELECT Id FROM Account WHERE D = LAST_N_DAYS", "LAST_N_DAYS"),
+        ("SELECT Industry FROM Account HAVING COUNT(Id) > 1", "HAVING"),
         ("SELECT Id FROM Account ORDER BY Name LIMIT 1 WHERE Name = 'x'", "WHERE"),
         ("DELETE FROM Account", "DELETE"),
         ("", "<EOF>"),
@@ -97,14 +95,45 @@ def test_a_token_that_does_not_fit_is_named(text: str, token: str) -> None:
     assert caught.value.message == f"unexpected token: '{token}'"
 
 
+@pytest.mark.parametrize("text", ["Name = :name", "Name = foo", "D = LAST_N_DAYS", "Id IN ids", "Id NOT IN :ids"])
+def test_a_name_where_a_value_must_stand_is_a_bind_variable(text: str) -> None:
+    with pytest.raises(SoqlError) as caught:
+        parse(f"SELECT Id FROM Account WHERE {text}")
+    assert caught.value.code == "MALFORMED_QUERY"
+    column = 30 + text.rindex(" ")
+    assert caught.value.message.endswith(
+        f"ERROR at Row:1:Column:{column + 1}\nBind variables only allowed in Apex code"
+    )
+
+
 def test_an_open_text_literal() -> None:
     with pytest.raises(SoqlError) as caught:
         parse("SELECT Id FROM Account WHERE Name = 'abc")
     assert caught.value.code == "MALFORMED_QUERY"
-    assert caught.value.message == "line 1:40 mismatched character '<EOF>' expecting '''"
+    assert caught.value.message.endswith(
+        "\nERROR at Row:1:Column:36\nline 1:40 mismatched character '<EOF>' expecting '''"
+    )
+
+
+def test_a_character_that_no_query_has() -> None:
+    """As a real org answered it: the lexer's own column, which counts from 0, is shown as the column."""
+    with pytest.raises(SoqlError) as caught:
+        parse('SELECT FirstName, LastName\nFROM CampaignMember WHERE Id = "00v3D000003BjNa"')
+    assert caught.value.message == (
+        '\nFROM CampaignMember WHERE Id = "00v3D000003BjNa"\n                              ^\n'
+        "ERROR at Row:2:Column:31\nline 2:31 no viable alternative at character '\"'"
+    )
 
 
 def test_a_query_that_is_too_long() -> None:
     with pytest.raises(SoqlError) as caught:
         parse("SELECT Id FROM Account WHERE Name = '" + "x" * 100_000 + "'")
     assert caught.value.code == "QUERY_TOO_COMPLICATED"
+
+
+def test_a_moment_needs_its_time_zone() -> None:
+    with pytest.raises(SoqlError) as caught:
+        parse("SELECT Id FROM A WHERE D > 2024-01-01T00:00:00 LIMIT 1")
+    assert caught.value.message.endswith("ERROR at Row:1:Column:46\nline 1:46 no viable alternative at character ' '")
+    with pytest.raises(SoqlError, match="line 1:46 no viable alternative at character '<EOF>'"):
+        parse("SELECT Id FROM A WHERE D > 2024-01-01T00:00:00")

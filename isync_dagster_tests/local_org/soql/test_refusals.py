@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
-from isync_dagster.local_org.soql import SoqlError
-from isync_dagster_tests.local_org.soql.org import compiled, record_id
+from isync_dagster.local_org.org_schema import OrgSchema
+from isync_dagster.local_org.soql import SoqlError, compile_query
+from isync_dagster.schema.model import SObject
+from isync_dagster_tests.local_org.soql.org import NOW, SCHEMA, compiled, lookup, record_id
 
 WSDL = "Please reference your WSDL or the describe call for the appropriate names."
 
@@ -236,6 +238,75 @@ def test_errors_survive_pickling() -> None:
             "only supported on polymorphic",
         ),
         ("SELECT UPPER(Name) FROM Account", "MALFORMED_QUERY", "unexpected token: 'UPPER'"),
+        (
+            "SELECT Id FROM Account WHERE Name = 'x' AND (Name = 'y' OR Id IN (SELECT AccountId FROM Contact))",
+            "MALFORMED_QUERY",
+            "Semi join sub-selects are only allowed at the top level WHERE expressions and not in nested WHERE "
+            "expressions.",
+        ),
+        (
+            "SELECT Id FROM Account WHERE Id IN (SELECT ParentId FROM Account)",
+            "MALFORMED_QUERY",
+            "The inner and outer selects should not be on the same object type",
+        ),
+        (
+            "SELECT Id FROM Contact WHERE AccountId IN (SELECT OwnerId FROM Case)",
+            "MALFORMED_QUERY",
+            "The selected field 'OwnerId' in the subquery and the left operand field in the where expression in the "
+            "outer query 'AccountId' should point to the same object type",
+        ),
+        (
+            "SELECT Id FROM Case WHERE AccountId IN (SELECT Account.Parent.Id FROM Contact)",
+            "MALFORMED_QUERY",
+            "cannot have more than one level of relationships",
+        ),
+        (
+            "SELECT MAX(Name) FROM Account LIMIT 1",
+            "MALFORMED_QUERY",
+            "Non-grouped query that uses overall aggregate functions cannot also use LIMIT",
+        ),
+        (
+            "SELECT COUNT(Id) FROM Account OFFSET 1",
+            "MALFORMED_QUERY",
+            "Non-grouped query that uses overall aggregate functions cannot also use OFFSET",
+        ),
+        (
+            "SELECT Industry, COUNT(Industry) FROM Account GROUP BY Industry",
+            "MALFORMED_QUERY",
+            "Grouped field should not be aggregated: Industry",
+        ),
+        (
+            "SELECT Industry FROM Account GROUP BY Industry, industry",
+            "MALFORMED_QUERY",
+            "duplicate grouping expression: Industry",
+        ),
+        (
+            "SELECT COUNT() FROM Account ORDER BY Name",
+            "MALFORMED_QUERY",
+            "Ordered field must be grouped or aggregated: Name",
+        ),
+        (
+            "SELECT COUNT(Id) FROM Account GROUP BY CUBE(Name, Industry, Active__c, IsDeleted)",
+            "MALFORMED_QUERY",
+            "GROUP BY CUBE can have at most 3 grouping expressions",
+        ),
+        (
+            "SELECT Id FROM Account WHERE DISTANCE(BillingAddress, GEOLOCATION(1, 2), 'km') = 5",
+            "INVALID_QUERY_FILTER_OPERATOR",
+            "The DISTANCE function can only be compared with < or >, not with =",
+        ),
+        ("SELECT Id FROM Account USING SCOPE yours", "MALFORMED_QUERY", "unexpected token: 'yours'"),
+        (f"SELECT Id FROM Account WHERE Name = '{'x' * 4001}'", "MALFORMED_QUERY", "at most 4000"),
+        (
+            "SELECT Name, (SELECT Id FROM Contacts OFFSET 1) FROM Account LIMIT 2",
+            "MALFORMED_QUERY",
+            "OFFSET in a subquery is only allowed if the parent query has LIMIT 1",
+        ),
+        (
+            f"SELECT Id FROM Account ORDER BY {', '.join(['Name'] * 33)}",
+            "MALFORMED_QUERY",
+            "A query can be ordered by no more than 32 fields",
+        ),
     ],
 )
 def test_refusals(text: str, code: str, tail: str) -> None:
@@ -284,3 +355,21 @@ def test_links_to_files_need_a_filter_by_id() -> None:
     listed = f"'{record_id('001', 1)}', '{record_id('001', 2)}'"
     assert compiled(f"SELECT Id FROM ContentDocumentLink WHERE LinkedEntityId IN ({listed})")
     assert refused(f"SELECT Id FROM ContentDocumentLink WHERE LinkedEntityId NOT IN ({listed})")
+
+
+def test_what_older_versions_do_not_know() -> None:
+    nested = "SELECT (SELECT LastName, (SELECT LastName FROM Contacts) FROM Contacts) FROM Account"
+    assert compiled(nested, version=58.0)
+    assert refused(nested, version=57.0).message.endswith("subqueries cannot be nested deeper than 2 levels")
+    fields = "SELECT FIELDS(ALL) FROM Account LIMIT 5"
+    assert compiled(fields, version=51.0)
+    assert refused(fields, version=50.0).code == "MALFORMED_QUERY"
+
+
+def test_a_query_reaches_at_most_55_parents() -> None:
+    wide = SObject("Wide", fields=tuple(lookup(f"L{number}Id", "Account") for number in range(56)))
+    schema = OrgSchema([*SCHEMA, wide])
+    paths = [f"L{number}.Name" for number in range(56)]
+    assert compile_query(f"SELECT {', '.join(paths[:55])} FROM Wide", schema, now=NOW)
+    with pytest.raises(SoqlError, match="55"):
+        compile_query(f"SELECT {', '.join(paths)} FROM Wide", schema, now=NOW)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import duckdb
 
@@ -163,6 +164,13 @@ def test_labels_and_formats(org: duckdb.DuckDBPyConnection) -> None:
         org, "SELECT toLabel(Industry) i, COUNT(Id) FROM Account WHERE Industry = 'Tech' GROUP BY toLabel(Industry)"
     )
     assert group["i"] == "TECH"
+
+
+def test_formats_of_groups_and_of_the_users_time(org: duckdb.DuckDBPyConnection) -> None:
+    [group] = ask(org, "SELECT FORMAT(MIN(AnnualRevenue)) low, FORMAT(MAX(CreatedDate)) late FROM Account")
+    assert (group["low"], group["late"]) == ("12.50", "3/15/2024, 9:08 AM")
+    text = "SELECT FORMAT(CreatedDate) FROM Account WHERE Name = 'Acme'"
+    assert ask(org, text, zone=ZoneInfo("Asia/Tokyo"))[0]["CreatedDate"] == "3/15/2024, 6:08 PM"
 
 
 def test_fields(org: duckdb.DuckDBPyConnection) -> None:
