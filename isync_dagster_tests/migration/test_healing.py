@@ -226,3 +226,15 @@ def test_deferred_lookups_wait_and_are_filled_too(world: World) -> None:
     done = migrate(world.job(recipe_, "all"))
     assert done.failed() == []
     assert world.values("target", "Account", "ParentId") == {"a0": None, "a1": "a0"}
+
+
+def test_a_record_that_is_left_as_it_is_has_no_link_that_waits(world: World) -> None:
+    there = rows_of("Contact", [{"Key__c": "c0", "LastName": "Theirs"}])
+    world.reset(together(some("Account", 1), some("Contact", 1, AccountId="a0")), there)
+    own = {"Contact": {"match_key": "Key__c", "update_existing": False}}
+    left = template(["Contact", "Account"], own, PHASES)
+    first = migrate(world.job(left, "people"))
+    assert first.states("Contact") == {"existing": 1}
+    assert waiting(first.job) == []
+    assert migrate(world.job(left, "accounts")).failed() == []
+    assert world.values("target", "Contact", "AccountId") == {"c0": None}
