@@ -12,7 +12,7 @@ from typing import Any
 
 import polars as pl
 
-from isync_dagster.errors import ConfigError
+from isync_dagster.errors import ConfigError, PlanError
 from isync_dagster.migration.cleanup import missing_of
 from isync_dagster.migration.links import link_states
 from isync_dagster.migration.remap import has_rows, remapped
@@ -202,7 +202,7 @@ def _visit(run: Run, object: str, source_id: str) -> Visit | None:
         links=tuple(_links(run, object, source_id)),
         events=tuple(_event(run, object, row) for row in rows),
         before=_before(run, object, target_id),
-        missing=missing_of(run),
+        missing=(*missing_of(run), *_unreadable(run)),
     )
 
 
@@ -234,8 +234,18 @@ def _links(run: Run, object: str, source_id: str) -> Iterator[Link]:
 
 
 def _plan(run: Run, object: str) -> ObjectPlan | None:
+    if any(_unreadable(run)):
+        return None
     plan = Plan.from_json(run.plan())
     return next((item for item in plan.objects if item.object == object), None)
+
+
+def _unreadable(run: Run) -> Iterator[str]:
+    """Why the lookups of a run cannot be told, where its plan is of another version of the tool."""
+    try:
+        Plan.from_json(run.plan())
+    except PlanError as error:
+        yield f"its lookups: {error}"
 
 
 def _event(run: Run, object: str, row: Mapping[str, Any]) -> Event:

@@ -22,6 +22,7 @@ from isync_dagster.plan.model import Lookup, ObjectPlan, Policy
 from isync_dagster.records.decide import decide
 from isync_dagster.records.match import match
 from isync_dagster.records.order import load_order, waves
+from isync_dagster.records.relink import WRITTEN
 from isync_dagster.records.remap import link_counts, resolve
 from isync_dagster.records.transform import transform
 from isync_dagster.store import files
@@ -250,9 +251,13 @@ def stop_where_told(plan: ObjectPlan, rows: pl.LazyFrame) -> None:
 
 
 def remember_pending(job: SyncJob, run: Run, plan: ObjectPlan, rows: pl.LazyFrame, part: str) -> None:
-    """Keep the lookups that stay empty because the parent comes later, for the phase that brings it."""
+    """Keep the lookups that stay empty because the parent comes later, for the phase that brings it.
+
+    A record that is not written to (existing, skipped, …) has no link that waits: its lookups are left as they are.
+    """
+    ours = rows.filter(pl.col("_decision").cast(pl.String).is_in(WRITTEN))
     frames = [
-        rows.filter(pl.col(f"_link.{lookup.target.name}") == "pending").select(
+        ours.filter(pl.col(f"_link.{lookup.target.name}") == "pending").select(
             source_id="_source_id",
             field=pl.lit(lookup.target.name),
             source_parent_id=pl.col(f"_from.{lookup.target.name}"),

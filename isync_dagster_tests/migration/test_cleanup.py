@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -20,11 +21,12 @@ from isync_dagster.migration.cleanup import (
     require_kept,
 )
 from isync_dagster.migration.explain import explain
+from isync_dagster.migration.extract import extract
 from isync_dagster.store import files
 from isync_dagster.store.runs import Run
 from isync_dagster.store.store import Store
 from isync_dagster.template.models import Retention
-from isync_dagster_tests.migration.world import World, current, migrate, send, some, template, together
+from isync_dagster_tests.migration.world import World, current, migrate, some, template, together
 
 RECIPE = template(["Account", "Contact"])
 
@@ -39,25 +41,26 @@ def kinds(plan: CleanupPlan) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def _prepared(served_world: World) -> World:
+def kept(served_world: World) -> Callable[[], None]:
     served_world.reset(together(some("Account", 3), some("Contact", 3, AccountId=lambda n: f"a{n}")))
-    return served_world
+    migrate(served_world.job(RECIPE))
+    return served_world.checkpoint()
 
 
 @pytest.fixture
-def run(_prepared: World) -> Run:
+def run(served_world: World, kept: Callable[[], None]) -> Run:
     """A closed run in a store of its own."""
-    _prepared.clear_target()
-    return current(migrate(_prepared.job(RECIPE)).job)
+    kept()
+    return current(served_world.job(RECIPE))
 
 
 def store_of(world: World) -> Store:
     return Store.open(str(world.store_folder))
 
 
-def test_each_kind_goes_in_its_time_and_says_so(_prepared: World, run: Run) -> None:
-    store = store_of(_prepared)
-    source, target = _prepared.ids("source", "Account")["a0"], _prepared.ids("target", "Account")["a0"]
+def test_each_kind_goes_in_its_time_and_says_so(served_world: World, run: Run) -> None:
+    store = store_of(served_world)
+    source, target = served_world.ids("source", "Account")["a0"], served_world.ids("target", "Account")["a0"]
     assert kinds(plan_cleanup(store, {})) == set()
     assert kinds(plan_cleanup(later(store, 59), {})) == set()
     due = plan_cleanup(later(store, 61), {})
@@ -83,7 +86,7 @@ def test_each_kind_goes_in_its_time_and_says_so(_prepared: World, run: Run) -> N
     with pytest.raises(StoreError, match=r"A rollback is not possible any more: .*rows of run 1"):
         require_kept(run, [Kind.ROWS], "A rollback")
     with pytest.raises(ConfigError, match=r"Account cannot be checked any more: .*were removed"):
-        check_conservation(_prepared.job(RECIPE), "Account")
+        check_conservation(served_world.job(RECIPE), "Account")
     # In the end the id map alone knows, for good.
     assert kinds(plan_cleanup(later(store, 400), {})) == {"audit_log", "before_images", "reports"}
     apply_cleanup(plan_cleanup(later(store, 400), {}), by="test")
@@ -91,21 +94,21 @@ def test_each_kind_goes_in_its_time_and_says_so(_prepared: World, run: Run) -> N
     (found,) = explain(store, target)
     assert (found.source_id, found.visits) == (source, ())
     # The next run needs nothing of it.
-    again = migrate(_prepared.job(RECIPE))
+    again = migrate(served_world.job(RECIPE))
     assert again.failed() == []
     assert again.states("Account") == {"identical": 3}
 
 
-def test_the_template_says_how_long(_prepared: World, run: Run) -> None:
-    store = later(store_of(_prepared), 10)
+def test_the_template_says_how_long(served_world: World, run: Run) -> None:
+    store = later(store_of(served_world), 10)
     own = {"world": Retention(rows=5, audit_log=9, before_images=11, reports=10)}
     assert kinds(plan_cleanup(store, own)) == {"rows", "audit_log", "reports"}
     assert kinds(plan_cleanup(store, own, ["other"])) == set()
     assert kinds(plan_cleanup(store, {"other": Retention(rows=0)})) == set()
 
 
-def test_a_hold_protects_until_a_run_is_accepted(_prepared: World, run: Run) -> None:
-    store = later(store_of(_prepared), 400)
+def test_a_hold_protects_until_a_run_is_accepted(served_world: World, run: Run) -> None:
+    store = later(store_of(served_world), 400)
     runs = store.runs(run.job)
     due = plan_cleanup(store, {})
     runs.set_hold("until finance has signed", "test")
@@ -122,15 +125,8 @@ def test_a_hold_protects_until_a_run_is_accepted(_prepared: World, run: Run) -> 
     assert plan_cleanup(store, {}).removals == ()
 
 
-def test_an_open_run_is_never_touched(_prepared: World) -> None:
-    _prepared.clear_target()
-    send(_prepared.job(RECIPE))
-    store = later(store_of(_prepared), 4000)
-    assert plan_cleanup(store, {"world": Retention(rows=0, audit_log=0, before_images=0, reports=0)}).removals == ()
-
-
-def test_a_run_is_accepted_once_its_checks_pass(_prepared: World, run: Run) -> None:
-    runs = store_of(_prepared).runs(run.job)
+def test_a_run_is_accepted_once_its_checks_pass(served_world: World, run: Run) -> None:
+    runs = store_of(served_world).runs(run.job)
     with pytest.raises(ConfigError, match=r"no run 7 \(runs: 1\)"):
         accept(runs, 7)
     verdict = run.verdicts()[0]
@@ -146,15 +142,18 @@ def test_a_run_is_accepted_once_its_checks_pass(_prepared: World, run: Run) -> N
     assert len(run.transitions()) == 3
 
 
-def test_an_open_run_cannot_be_accepted(_prepared: World) -> None:
-    _prepared.clear_target()
-    job = _prepared.job(RECIPE)
-    send(job)
+def test_an_open_run_is_neither_touched_nor_accepted(served_world: World, run: Run) -> None:
+    job = served_world.job(RECIPE)
+    extract(job, "Account")
+    nothing = Retention(rows=0, audit_log=0, before_images=0, reports=0)
+    due = plan_cleanup(later(store_of(served_world), 4000), {"world": nothing})
+    assert {item.run.number for item in due.removals} == {1}
+    assert current(job).number == 2
     with pytest.raises(ConfigError, match="is open, and only a closed run is accepted"):
         accept(job.store.runs(job.key))
 
 
-def test_the_audit_log_of_a_run_is_complete(_prepared: World, run: Run) -> None:
+def test_the_audit_log_of_a_run_is_complete(served_world: World, run: Run) -> None:
     rows = run.audit("Contact").read().collect()
     load = rows.filter(pl.col("stage") == "load")
     assert load.height == 3

@@ -7,7 +7,8 @@ the same in each. A world is made once a module and wiped between tests: making 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -310,6 +311,29 @@ class World:
             for name in EVERYTHING:
                 cursor.execute(f'DELETE FROM "{name}"')
         self.stores += 1
+
+    def checkpoint(self) -> Callable[[], None]:
+        """Remember the target and the store as they are; what comes back puts the target back and begins a copy of the
+        store: cheaper than to migrate anew."""
+        release_all()
+        kept = self.store_folder
+        with self.target.storage.transaction() as cursor:
+            cursor.execute("CREATE SCHEMA IF NOT EXISTS kept")
+            for name in EVERYTHING:
+                cursor.execute(f'CREATE OR REPLACE TABLE kept."{name}" AS SELECT * FROM "{name}"')
+
+        def back() -> None:
+            release_all()
+            self.faults("source")
+            self.faults("target")
+            with self.target.storage.transaction() as cursor:
+                for name in EVERYTHING:
+                    cursor.execute(f'DELETE FROM "{name}"')
+                    cursor.execute(f'INSERT INTO "{name}" SELECT * FROM kept."{name}"')
+            self.stores += 1
+            shutil.copytree(kept, self.store_folder)
+
+        return back
 
     def faults(self, side: str, *rules: Mapping[str, Any]) -> None:
         """Set the fault rules of one org, replacing what was there."""
