@@ -93,7 +93,13 @@ def _goes_on(world: World) -> None:
     assert world.picture("source", "Contact") == world.picture("target", "Contact")
 
 
-@pytest.mark.parametrize("state", ["planned", "created", "uploaded", "closed", "paired"])
+@pytest.mark.parametrize(
+    "state",
+    [
+        "closed",
+        *(pytest.param(state, marks=pytest.mark.slow) for state in ("planned", "created", "uploaded", "paired")),
+    ],
+)
 def test_a_request_from_elsewhere_stops_the_worker(
     accounts: World, monkeypatch: pytest.MonkeyPatch, state: str
 ) -> None:
@@ -142,6 +148,7 @@ def test_jobs_in_flight_are_aborted_where_asked(accounts: World, monkeypatch: py
     _goes_on(accounts)
 
 
+@pytest.mark.slow
 def test_what_a_killed_worker_left_is_accounted(accounts: World, tmp_path: Path) -> None:
     job = _job(accounts)
     recipe = {
@@ -200,6 +207,7 @@ def test_a_dead_holders_lease_is_given_back_and_a_living_ones_is_not(accounts: W
         assert desk.holder() is not None
 
 
+@pytest.mark.slow
 def test_the_cancelled_run_says_how_to_go_on_and_its_siblings_stop_too(accounts: World) -> None:
     job = _job(accounts)
     for name in ("Contact", "Account"):
@@ -218,6 +226,7 @@ def test_the_cancelled_run_says_how_to_go_on_and_its_siblings_stop_too(accounts:
     _goes_on(accounts)
 
 
+@pytest.mark.slow
 def test_where_nothing_is_open_there_is_nothing_to_stop(accounts: World) -> None:
     with pytest.raises(ConfigError, match="has no open run"):
         abort(_job(accounts))
