@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from isync_dagster.errors import ConfigError, StoppedError
+from isync_dagster.errors import ConfigError, RejectedRowsError, StoppedError
 from isync_dagster.local_org.bulk_ingest import IngestRun
 from isync_dagster.local_org.seeds.dataset import DataSet
 from isync_dagster.migration.abort import abort, ask_to_stop
@@ -233,3 +233,29 @@ def test_where_nothing_is_open_there_is_nothing_to_stop(accounts: World) -> None
     migrate(_job(accounts))
     with pytest.raises(ConfigError, match="has no open run"):
         abort(_job(accounts))
+
+
+def test_a_refused_row_stops_a_sibling_that_is_at_work(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.reset(together(some("Account", 3, Code__c="x"), some("Contact", 24, Email=lambda n: f"p{n}@example.com")))
+    recipe = template(["Account", "Contact"], {"Contact": {"exclude_fields": ["AccountId"]}})
+    job, other = world.job(recipe, **OPTIONS), world.job(recipe, **OPTIONS)
+    for name in ("Contact", "Account"):
+        extract(job, name)
+    preflight(job)
+    for name in ("Contact", "Account"):
+        remap(job, name)
+
+    def refused_elsewhere() -> None:
+        with pytest.raises(RejectedRowsError, match="Account: 2 rows were refused"):
+            load(other, "Account")
+
+    # Account's rows are refused by another worker when the first chunk of Contact is on its way.
+    with monkeypatch.context() as patch:
+        _at(patch, "closed", refused_elsewhere)
+        with pytest.raises(RejectedRowsError, match=r"was stopped: Account: 2 rows .*isync retry world --phase all"):
+            load(job, "Contact")
+    arrived = world.counts("Contact")["Contact"]
+    assert 0 < arrived < 24
+    assert _states(world, job, "Contact") == {"inserted": arrived, "pending": 24 - arrived}
+    ledger = current(job).ledger("load", "Contact")
+    assert [state for _, state in ledger.states().values()].count("done") == 1
