@@ -222,11 +222,20 @@ def send_waves(
         send_wave(job, run, plan, sender, wave, check)
 
 
-def send_wave(job: SyncJob, run: Run, plan: ObjectPlan, sender: Sender, wave: int, check: Callable[[], None]) -> None:
+def send_wave(
+    job: SyncJob,
+    run: Run,
+    plan: ObjectPlan,
+    sender: Sender,
+    wave: int,
+    check: Callable[[], None],
+    why_stop: Callable[[], str | None] | None = None,
+) -> str | None:
     """Send the chunks of a wave that are not done, side by side; raises what `guarded` does where the run is to stop.
 
     Rows that must be settled against the target wait until no chunk is in flight. With continue on error off, nothing
     more is sent in the whole run once more rows are refused than allowed. `check` proves that the lease still holds.
+    With `why_stop` nothing more is begun once that says why, which is given back then.
     """
     numbers = [number for number in sender.ledger.chunks() if number // WAVE_CHUNKS == wave]
     open_chunks = [number for number in numbers if sender.is_open(number)]
@@ -234,19 +243,32 @@ def send_wave(job: SyncJob, run: Run, plan: ObjectPlan, sender: Sender, wave: in
         sender.resume(number)
     # Rows that an earlier process saw refused, and no more: it may have been killed before it asked.
     _ask_over_refused(job, run, plan, sender)
-    finish_chunks(job, run, plan, sender, open_chunks, check)
+    finish_chunks(job, run, plan, sender, open_chunks, check, why_stop)
     stop_here(job, run)
+    return why_stop() if why_stop is not None else None
 
 
 def finish_chunks(
-    job: SyncJob, run: Run, plan: ObjectPlan, sender: Sender, numbers: list[int], check: Callable[[], None]
+    job: SyncJob,
+    run: Run,
+    plan: ObjectPlan,
+    sender: Sender,
+    numbers: list[int],
+    check: Callable[[], None],
+    why_stop: Callable[[], str | None] | None = None,
 ) -> None:
     """Take chunks as far as they go: to their end, or, once the run is to stop, to the end of what is in flight."""
+
+    def is_to_stop() -> bool:
+        return stop_of(job, run) is not None or (why_stop is not None and why_stop() is not None)
+
     unsettled: list[int] = []
     name = f"{plan.object}-{sender.stage}"
     with ThreadPoolExecutor(max_workers=job.options.parallel_jobs, thread_name_prefix=name) as pool:
         futures = {
-            pool.submit(contextvars.copy_context().run, _send_one, job, run, plan, sender, check, number): number
+            pool.submit(
+                contextvars.copy_context().run, _send_one, job, run, plan, sender, check, is_to_stop, number
+            ): number
             for number in numbers
         }
         try:
@@ -290,8 +312,16 @@ def is_through(ledger: Ledger) -> bool:
     return not any(entry is not None and entry.payload.get("again") for entry in last)
 
 
-def _send_one(job: SyncJob, run: Run, plan: ObjectPlan, sender: Sender, check: Callable[[], None], number: int) -> bool:
-    if stop_of(job, run) is not None and not sender.in_flight(number):
+def _send_one(
+    job: SyncJob,
+    run: Run,
+    plan: ObjectPlan,
+    sender: Sender,
+    check: Callable[[], None],
+    is_to_stop: Callable[[], bool],
+    number: int,
+) -> bool:
+    if is_to_stop() and not sender.in_flight(number):
         return True
     with job.target.job_slot():
         check()
