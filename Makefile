@@ -4,13 +4,14 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo ui test check format bench screenshots clean help
+.PHONY: demo ui test recovery check format bench screenshots clean help
 
 help:
 	@echo "make demo         two local orgs, the demo migration, its checks and a report"
 	@echo "make ui           the Dagster UI on the demo's instance and orgs"
 	@echo "make test         the tests        make check   lint and types"
 	@echo "make bench        the tool against the floor: ARGS=\"--rows 100000 1000000\""
+	@echo "make recovery     the longer tests of stop, retry, settle, killed runs"
 	@echo "make screenshots  pictures of the UI into docs/images (needs chromium)"
 	@echo "make clean        forget the demo's orgs, store and Dagster history"
 
@@ -21,7 +22,10 @@ ui: $(STAMP)
 	@$(BIN)/isync ui --demo $(ARGS)
 
 test: $(STAMP)
-	@$(BIN)/pytest -q -n 2 --dist worksteal $(ARGS)
+	@$(BIN)/pytest -q -n 2 --dist worksteal -m "not slow" $(ARGS)
+
+recovery: $(STAMP)
+	@$(BIN)/pytest -q -n 2 --dist worksteal -m slow isync_dagster_tests/migration isync_dagster_tests/cli $(ARGS)
 
 check: $(STAMP)
 	$(BIN)/ruff check isync_dagster isync_dagster_tests benchmarks scripts

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 import queue
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -171,6 +172,8 @@ class ThreadedExecutor(Executor):
                 yield from self._loop(job_context, active, threads, cancel)
         finally:
             cancel.release()
+            if not threads.running:
+                _give_back_leases()
             if threads.running and instance.event_log_storage.supports_global_concurrency_limits:
                 # Left behind by a second interrupt: their slots would hold back every later run.
                 instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
@@ -245,6 +248,13 @@ class _Capture:
     def __exit__(self, *exception: object) -> None:
         if self._capture is not None:
             self._capture.__exit__(None, None, None)
+
+
+def _give_back_leases() -> None:
+    """End what the run's steps held in this process; where no step wrote, the module was never loaded."""
+    writing = sys.modules.get("isync_dagster.migration.writing")
+    if writing is not None:
+        writing.release_all()
 
 
 def _interrupted(context: PlanExecutionContext, what: str, running: Mapping[str, Any]) -> DagsterEvent:

@@ -64,4 +64,6 @@ def _started(pid: int) -> str:
     except OSError:
         return ""
     # The name in brackets may hold blanks: fields are counted after it; start time is field 22.
-    return text.rpartition(")")[2].split()[19]
+    fields = text.rpartition(")")[2].split()
+    # One that has ended and was not waited for yet is no process any more.
+    return "" if fields[0] in ("Z", "X") else fields[19]

@@ -37,7 +37,7 @@ COLUMNS = (
 WORDS = {
     Exit.OK: "[bold green]Every record is accounted for, every migrated lookup verified.[/]",
     Exit.FAILED: "[bold red]The run did not finish.[/] Run it again once the cause is fixed: it resumes.",
-    Exit.REJECTED: "[bold yellow]More rows were refused or blocked than the template allows:[/] `isync errors`.",
+    Exit.REJECTED: "[bold yellow]More rows were refused or blocked than the template allows:[/] `isync errors`, then `isync retry`.",
     Exit.VERIFICATION: "[bold red]A check did not hold.[/] See the report and the checks in the UI.",
 }
 """The last line of a command, by its exit status."""

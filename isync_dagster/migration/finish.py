@@ -105,7 +105,8 @@ def _refuse_unfinished(job: SyncJob, run: Run) -> None:
         raise ConfigError(
             f"Run {run.number} of {job.plan.template!r}, phase {job.phase!r}, cannot be closed: {', '.join(open_objects)}. "
             "Materialize what is left; the run goes on where it stopped. Where refused rows stopped it, correct the cause and "
-            f"give the run up with `isync runs abandon {job.plan.template} --phase {job.phase}`: the next one sends what is "
-            "missing. Or let it go on past them with `continue_on_error: true`, in a new run too.",
+            f"send them with `isync retry {job.plan.template} --phase {job.phase}`, or let it go on past them with "
+            "`continue_on_error: true`. Rows with unknown outcome are decided with "
+            f"`isync settle {job.plan.template} --phase {job.phase}`.",
             run=run.number,
         )

@@ -57,3 +57,12 @@ def test_dead_runs_are_ended_and_their_slots_freed(instance: dg.DagsterInstance)
     assert states[alive.run_id] is states[unsigned.run_id] is dg.DagsterRunStatus.STARTED
     assert events.get_concurrency_run_ids() == {alive.run_id}
     assert os.getpid() == int(signature().split(":")[-2])
+
+
+def test_a_killed_process_that_nobody_waited_for_is_dead() -> None:
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    signed = signature(process.pid)
+    process.kill()
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    assert is_dead(signed)
+    process.wait()

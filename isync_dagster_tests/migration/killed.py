@@ -19,8 +19,7 @@ from isync_dagster.store.store import Store
 from isync_dagster_tests.migration.world import QUICK, send
 
 
-def connect(alias: str, found: dict[str, str]) -> Org:
-    """A connection as a new process makes it."""
+def _connect(alias: str, found: dict[str, str]) -> Org:
     entry = {
         "auth": "username_password",
         "login_url": found["url"],
@@ -45,7 +44,7 @@ def main(path: str) -> None:
         return recorded
 
     Ledger.record = fatal  # type: ignore[method-assign, assignment]
-    orgs = {side: connect(side, found) for side, found in recipe["orgs"].items()}
+    orgs = {side: _connect(side, found) for side, found in recipe["orgs"].items()}
     job = SyncJob(
         Plan.from_json(recipe["plan"]),
         "all",

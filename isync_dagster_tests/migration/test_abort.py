@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from isync_dagster.errors import ConfigError, StoppedError
+from isync_dagster.errors import ConfigError, RejectedRowsError, StoppedError
 from isync_dagster.local_org.bulk_ingest import IngestRun
 from isync_dagster.local_org.seeds.dataset import DataSet
 from isync_dagster.migration.abort import abort, ask_to_stop
@@ -93,7 +93,13 @@ def _goes_on(world: World) -> None:
     assert world.picture("source", "Contact") == world.picture("target", "Contact")
 
 
-@pytest.mark.parametrize("state", ["planned", "created", "uploaded", "closed", "paired"])
+@pytest.mark.parametrize(
+    "state",
+    [
+        "closed",
+        *(pytest.param(state, marks=pytest.mark.slow) for state in ("planned", "created", "uploaded", "paired")),
+    ],
+)
 def test_a_request_from_elsewhere_stops_the_worker(
     accounts: World, monkeypatch: pytest.MonkeyPatch, state: str
 ) -> None:
@@ -142,6 +148,7 @@ def test_jobs_in_flight_are_aborted_where_asked(accounts: World, monkeypatch: py
     _goes_on(accounts)
 
 
+@pytest.mark.slow
 def test_what_a_killed_worker_left_is_accounted(accounts: World, tmp_path: Path) -> None:
     job = _job(accounts)
     recipe = {
@@ -154,7 +161,7 @@ def test_what_a_killed_worker_left_is_accounted(accounts: World, tmp_path: Path)
     path = tmp_path / "recipe.json"
     path.write_text(json.dumps(recipe))
     done = subprocess.run(
-        [sys.executable, "-m", "isync_dagster_tests.migration.killed", str(path)],
+        [sys.executable, "-m", "isync_dagster_tests.migration.killed_load", str(path)],
         cwd=Path(__file__).parents[2],
         env={**os.environ, "PYTHONWARNINGS": "ignore"},
         capture_output=True,
@@ -200,6 +207,7 @@ def test_a_dead_holders_lease_is_given_back_and_a_living_ones_is_not(accounts: W
         assert desk.holder() is not None
 
 
+@pytest.mark.slow
 def test_the_cancelled_run_says_how_to_go_on_and_its_siblings_stop_too(accounts: World) -> None:
     job = _job(accounts)
     for name in ("Contact", "Account"):
@@ -218,9 +226,36 @@ def test_the_cancelled_run_says_how_to_go_on_and_its_siblings_stop_too(accounts:
     _goes_on(accounts)
 
 
+@pytest.mark.slow
 def test_where_nothing_is_open_there_is_nothing_to_stop(accounts: World) -> None:
     with pytest.raises(ConfigError, match="has no open run"):
         abort(_job(accounts))
     migrate(_job(accounts))
     with pytest.raises(ConfigError, match="has no open run"):
         abort(_job(accounts))
+
+
+def test_a_refused_row_stops_a_sibling_that_is_at_work(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.reset(together(some("Account", 3, Code__c="x"), some("Contact", 24, Email=lambda n: f"p{n}@example.com")))
+    recipe = template(["Account", "Contact"], {"Contact": {"exclude_fields": ["AccountId"]}})
+    job, other = world.job(recipe, **OPTIONS), world.job(recipe, **OPTIONS)
+    for name in ("Contact", "Account"):
+        extract(job, name)
+    preflight(job)
+    for name in ("Contact", "Account"):
+        remap(job, name)
+
+    def refused_elsewhere() -> None:
+        with pytest.raises(RejectedRowsError, match="Account: 2 rows were refused"):
+            load(other, "Account")
+
+    # Account's rows are refused by another worker when the first chunk of Contact is on its way.
+    with monkeypatch.context() as patch:
+        _at(patch, "closed", refused_elsewhere)
+        with pytest.raises(RejectedRowsError, match=r"was stopped: Account: 2 rows .*isync retry world --phase all"):
+            load(job, "Contact")
+    arrived = world.counts("Contact")["Contact"]
+    assert 0 < arrived < 24
+    assert _states(world, job, "Contact") == {"inserted": arrived, "pending": 24 - arrived}
+    ledger = current(job).ledger("load", "Contact")
+    assert [state for _, state in ledger.states().values()].count("done") == 1

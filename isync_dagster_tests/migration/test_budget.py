@@ -93,7 +93,13 @@ def test_at_its_share_of_the_targets_calls_the_run_stops_and_goes_on_later(accou
     _goes_on(accounts)
 
 
-@pytest.mark.parametrize("state", ["planned", "created", "uploaded", "closed", "finished"])
+@pytest.mark.parametrize(
+    "state",
+    [
+        "closed",
+        *(pytest.param(state, marks=pytest.mark.slow) for state in ("planned", "created", "uploaded", "finished")),
+    ],
+)
 def test_calls_that_are_used_up_are_the_same_clean_stop(accounts: World, state: str) -> None:
     service = accounts.served["target"].service
     before = service.call_limit
@@ -109,6 +115,7 @@ def test_calls_that_are_used_up_are_the_same_clean_stop(accounts: World, state: 
     _goes_on(accounts)
 
 
+@pytest.mark.slow
 def test_an_extract_stops_at_the_sources_share(accounts: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "REST_ROWS", 0)
     service = accounts.served["source"].service

@@ -80,6 +80,7 @@ def test_a_killed_extract_goes_on_at_the_page(world: World, monkeypatch: pytest.
     _whole(world, job)
 
 
+@pytest.mark.slow
 def test_a_stopped_extract_goes_on_at_the_page(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "REST_ROWS", 0)
     world.reset(some("Account", 23))

@@ -132,6 +132,7 @@ def test_an_open_run_is_retried_and_then_resumed(world: World) -> None:
     _as_undisturbed(world, job)
 
 
+@pytest.mark.slow
 def test_only_what_is_named(world: World) -> None:
     world.reset(
         together(
@@ -161,6 +162,7 @@ def test_only_what_is_named(world: World) -> None:
         retry(world.job(recipe), ["Contract"])
 
 
+@pytest.mark.slow
 def test_rows_corrected_in_the_source_are_read_again_where_asked(world: World) -> None:
     world.reset(_data())
     migrate(world.job(_template()))
@@ -174,6 +176,7 @@ def test_rows_corrected_in_the_source_are_read_again_where_asked(world: World) -
     assert world.values("target", "Account", "Code__c")["a1"] == "z"
 
 
+@pytest.mark.slow
 def test_a_record_gone_in_the_source_stays_as_it_was_accounted(world: World) -> None:
     world.reset(some("Account", 3, Code__c=lambda n: "x" if n < 2 else None))
     migrate(world.job(template(["Account"], continue_on_error=True)))
@@ -184,6 +187,7 @@ def test_a_record_gone_in_the_source_stays_as_it_was_accounted(world: World) -> 
     assert Migration(job, {}, {}).states("Account") == {"failed": 1, "inserted": 2}
 
 
+@pytest.mark.slow
 def test_a_refused_second_pass_is_tried_again_alone(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     gone = False
     record = Ledger.record
@@ -212,6 +216,7 @@ def test_a_refused_second_pass_is_tried_again_alone(world: World, monkeypatch: p
     assert all(verdict.passed for verdict in check(job).values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("step", "state"), [("retry-1", "created"), ("retry-1", "done"), ("retry-1-relink", "closed")])
 def test_a_retry_that_is_cut_off_goes_on(world: World, monkeypatch: pytest.MonkeyPatch, step: str, state: str) -> None:
     class Crash(BaseException):

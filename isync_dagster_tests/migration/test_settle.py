@@ -64,6 +64,7 @@ def _goes_on(world: World) -> None:
     assert dict(id_map.select("source_id", "target_id").iter_rows()) == {ours[key]: theirs[key] for key in ours}
 
 
+@pytest.mark.slow
 def test_it_shows_what_was_sent_and_what_it_may_be(unknown: World) -> None:
     found = unknown_rows(_job(unknown))
     assert found.height == 1
@@ -84,6 +85,7 @@ def test_a_second_look_finds_it(unknown: World) -> None:
     _goes_on(unknown)
 
 
+@pytest.mark.slow
 def test_a_second_look_finds_that_it_is_not_there(unknown: World) -> None:
     unknown.execute("target", DELETE)
     done = settle(_job(unknown))
@@ -109,6 +111,7 @@ def test_the_word_of_a_person_is_kept_with_the_name(unknown: World, tmp_path: Pa
     _goes_on(unknown)
 
 
+@pytest.mark.slow
 def test_what_was_not_sent_is_sent_when_the_run_goes_on(unknown: World) -> None:
     done = settle(_job(unknown), (), _said(unknown, "not-sent"), look=False)
     assert done.not_sent == 1
@@ -116,6 +119,7 @@ def test_what_was_not_sent_is_sent_when_the_run_goes_on(unknown: World) -> None:
     _goes_on(unknown)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("state", ["settled", "paired"])
 def test_a_decision_that_is_cut_off_is_not_lost(unknown: World, monkeypatch: pytest.MonkeyPatch, state: str) -> None:
     class Crash(BaseException):
