@@ -12,8 +12,8 @@ from isync_dagster.migration.closing import read_stamps
 from isync_dagster.migration.extract import extracted
 from isync_dagster.migration.links import link_totals
 from isync_dagster.migration.load import errors_of
-from isync_dagster.migration.model import ObjectSummary, State, Summary, SyncJob, Verdict
-from isync_dagster.migration.outcomes import calls_of, counts_by
+from isync_dagster.migration.model import ObjectSummary, Outcome, State, Summary, SyncJob, Verdict
+from isync_dagster.migration.outcomes import calls_of, counts_by, kept, measured
 from isync_dagster.migration.relink import is_loaded, is_relinked
 from isync_dagster.migration.runs import current_run
 from isync_dagster.migration.writing import release_target
@@ -27,7 +27,9 @@ def finish(job: SyncJob) -> Summary:
     """Close the run with a last look at what it wrote, give the lease back, write the report; the run stays open while an object is not through."""
     run = current_run(job)
     _refuse_unfinished(job, run)
-    read_stamps(job, run)
+    with measured() as measure:
+        read_stamps(job, run)
+        kept(run, Outcome("", "closing", run.number, calls=measure.calls, seconds=measure.seconds))
     summary = summarize(job, run)
     summary = replace(summary, state="closed", closed_at=datetime.now(UTC).isoformat(timespec="seconds"))
     summary = replace(summary, report_path=str(write_report(summary, run.report_folder)))
