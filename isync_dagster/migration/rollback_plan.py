@@ -255,7 +255,10 @@ def _others(
     listed, notes = pointers(job, rollback, parents)
     windows = sending_windows(rollback.run)
     migrated = job.store.idmap(job.plan.source_org_id, job.plan.target_org_id)
-    known = migrated.reverse().select(Id="target_id")
+    # What this run matched among them was made with its own records: the statuses that every campaign begins with.
+    own = (pl.col("template") == job.plan.template) & (pl.col("phase") == rollback.run.job.phase)
+    own = own & (pl.col("run") == rollback.run.number)
+    known = migrated.reverse().filter(~own).select(Id="target_id")
     products = {item.child: by_products(item, known, windows, user) for item in listed}
     found = nothing
     while True:
