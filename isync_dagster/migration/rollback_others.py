@@ -63,10 +63,12 @@ def in_others_hands(
     listed, notes = pointers(job, rollback, parents)
     windows = sending_windows(rollback.run)
     migrated = job.store.idmap(job.plan.source_org_id, job.plan.target_org_id)
-    # What this run matched among them was made with its own records: the statuses that every campaign begins with.
+    # What this run matched among them was made with its own records (the statuses that every campaign begins with);
+    # what it inserted is no by-product: where it is left, it keeps what it hangs on.
     own = (pl.col("template") == job.plan.template) & (pl.col("phase") == rollback.run.job.phase)
     own = own & (pl.col("run") == rollback.run.number)
-    known = migrated.reverse().filter(~own).select(Id="target_id")
+    inserted = [files.scan(decided_path(rollback, plan.object)).filter(pl.col("action") == "delete") for plan in items]
+    known = pl.concat([migrated.reverse().filter(~own).select(Id="target_id"), *(ids_of(rows) for rows in inserted)])
     products = {item.child: by_products(item, known, windows, user) for item in listed}
     found = nothing
     while True:
