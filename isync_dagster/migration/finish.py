@@ -13,8 +13,8 @@ from isync_dagster.migration.extract import extracted
 from isync_dagster.migration.healing import heal_after, notes_of
 from isync_dagster.migration.links import link_totals
 from isync_dagster.migration.load import errors_of
-from isync_dagster.migration.model import ObjectSummary, State, Summary, SyncJob, Verdict
-from isync_dagster.migration.outcomes import calls_of, counts_by
+from isync_dagster.migration.model import ObjectSummary, Outcome, State, Summary, SyncJob, Verdict
+from isync_dagster.migration.outcomes import calls_of, counts_by, kept, measured
 from isync_dagster.migration.relink import is_loaded, is_relinked
 from isync_dagster.migration.runs import current_run
 from isync_dagster.migration.writing import release_target
@@ -29,7 +29,9 @@ def finish(job: SyncJob) -> Summary:
     run = current_run(job)
     _refuse_unfinished(job, run)
     healed = heal_after(job, run)
-    read_stamps(job, run)
+    with measured() as measure:
+        read_stamps(job, run)
+        kept(run, Outcome("", "closing", run.number, calls=measure.calls, seconds=measure.seconds))
     summary = summarize(job, run)
     summary = replace(
         summary,

@@ -6,26 +6,23 @@ run was opened; what is not among it is asked for by id, since only that proves 
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
 
 import polars as pl
 
 from isync_dagster.migration import reading
 from isync_dagster.migration.closing import sending_windows, stamps_of, touched_since
 from isync_dagster.migration.model import IN_TARGET, Progress, State, SyncJob
+from isync_dagster.migration.remap import remapped
 from isync_dagster.migration.rollback_model import (
     ALREADY_GONE,
     MEANING,
-    NEVER,
     Conflict,
     Conflicts,
     ObjectUndo,
     RollbackPlan,
 )
-from isync_dagster.migration.rollback_references import by_products, pointers, stakes
+from isync_dagster.migration.rollback_others import Undoing, add_restored, decided_path, ids_of, in_others_hands
 from isync_dagster.migration.rollback_runs import own_windows
 from isync_dagster.migration.settling import user_id
 from isync_dagster.migration.target import ID, described, known_fields, stamp_fields
@@ -40,16 +37,6 @@ IDS_A_QUERY = 500
 SAMPLES = 3
 THEN = "_then"
 SECOND_PASS = "relink"
-
-Frames = dict[str, list[pl.LazyFrame]]
-
-
-@dataclass
-class Undoing:
-    """What rollbacks that come before leave: target object (and lookup of it) -> `Id` of its records."""
-
-    deleted: Frames = field(default_factory=lambda: defaultdict(list))
-    restored: dict[str, Frames] = field(default_factory=lambda: defaultdict(lambda: defaultdict(list)))
 
 
 def plan_run(
@@ -67,10 +54,10 @@ def plan_run(
     for plan in items:
         job.progress(Progress(plan.object, "rollback", "reading what became of its records"))
         notes += _decide(job, rollback, plan, later, everything, user)
-    found, more = _others(job, rollback, items, conflicts, undoing, user)
+    found, more = in_others_hands(job, rollback, items, conflicts, undoing, user)
     for plan in items:
         _write_records(rollback, plan, found.filter(pl.col("object") == plan.target_object), conflicts)
-        files.remove(_decided(rollback, plan.object))
+        files.remove(decided_path(rollback, plan.object))
         _add(undoing, rollback, plan)
     return RollbackPlan(
         job.plan.template,
@@ -149,7 +136,7 @@ def _decide(
         code.alias("code"),
         _last_change(names).alias("_who"),
     )
-    files.write_parquet(_decided(rollback, plan.object), decided)
+    files.write_parquet(decided_path(rollback, plan.object), decided)
     gone = sorted(_named_fields(run, plan) - set(writable(job, plan)))
     if not gone:
         return []
@@ -219,109 +206,7 @@ def _last_change(names: Sequence[str]) -> pl.Expr:
     return pl.format("last modified {} by {}", pl.col(told[0]).dt.strftime("%Y-%m-%dT%H:%M:%SZ"), told[1])
 
 
-# ── what hangs on them ───────────────────────────────────────────────────────────────────────────────────
-
-
-def _others(
-    job: SyncJob,
-    rollback: Rollback,
-    items: Sequence[ObjectPlan],
-    conflicts: Conflicts,
-    before: Undoing,
-    user: str,
-) -> tuple[pl.DataFrame, list[str]]:
-    """The records whose deletion others have a stake in (`stakes`), and notes.
-
-    With `skip`, a record that is left has a stake in its own parents, so it is looked at again until nothing is added.
-    """
-    deleted: Frames = defaultdict(list)
-    restored: dict[str, Frames] = defaultdict(lambda: defaultdict(list))
-    for plan in items:
-        rows = files.scan(_decided(rollback, plan.object))
-        acted = rows.filter(_acts(pl.col("code"), conflicts))
-        deleted[plan.target_object].append(_ids(acted.filter(pl.col("action") == "delete")))
-        _add_restored(restored, rollback.run, plan, _ids(acted.filter(pl.col("action") == "restore")))
-    for name, lookups in before.restored.items():
-        for lookup, frames in lookups.items():
-            restored[name][lookup] += frames
-    parents = {
-        name: described(job, name)
-        for name, frames in deleted.items()
-        if not pl.concat(frames).head(1).collect().is_empty()
-    }
-    nothing = pl.DataFrame(schema=dict.fromkeys(("object", "Id", "code", "message"), pl.String))
-    if not parents:
-        return nothing, []
-    listed, notes = pointers(job, rollback, parents)
-    windows = sending_windows(rollback.run)
-    migrated = job.store.idmap(job.plan.source_org_id, job.plan.target_org_id)
-    known = migrated.reverse().select(Id="target_id")
-    products = {item.child: by_products(item, known, windows, user) for item in listed}
-    found = nothing
-    while True:
-        doomed = {
-            name: pl.concat(frames).join(_of(found, name), on="Id", how="anti") for name, frames in deleted.items()
-        }
-        fresh = [nothing]
-        for item in listed:
-            ours = [products[item.child], *before.deleted.get(item.child, [])]
-            ours += [doomed[item.child]] if item.child in doomed else []
-            set_back = {name: pl.concat(frames) for name, frames in restored[item.child].items()}
-            fresh.append(stakes(item, doomed, set_back, ours))
-        new = pl.concat(fresh)
-        new = new.group_by("object", "Id", maintain_order=True).agg(
-            pl.col("code").first(), pl.col("message").str.join("; ")
-        )
-        found = pl.concat([found, new])
-        if new.is_empty() or conflicts is not Conflicts.SKIP:
-            break
-    for item in listed:
-        hanging = pl.concat(
-            [
-                item.rows.join(products[item.child], on="Id", how="semi")
-                .join(doomed[name], left_on=lookup, right_on="Id", how="semi")
-                .select("Id")
-                for lookup, kinds in item.lookups.items()
-                for name, _ in kinds
-                if name in doomed
-            ]
-        ).unique()
-        count = hanging.select(pl.len()).collect().item()
-        if count:
-            notes.append(f"{count} records of {item.child} that automation made while the run was sending go along.")
-    return found, notes
-
-
-def _add_restored(restored: dict[str, Frames], run: Run, plan: ObjectPlan, ids: pl.LazyFrame) -> None:
-    """Add the records whose lookups are set back, by lookup."""
-    log = run.before(plan.object)
-    for lookup in plan.lookups:
-        name = lookup.target.name
-        for part in log.parts():
-            named = log.read(part).filter(pl.col("_changed").list.contains(name)).select("Id")
-            restored[plan.target_object][name].append(named.join(ids, on="Id", how="semi"))
-
-
-def _of(found: pl.DataFrame, name: str) -> pl.LazyFrame:
-    return found.lazy().filter(pl.col("object") == name).select("Id")
-
-
-def _ids(rows: pl.LazyFrame) -> pl.LazyFrame:
-    return rows.select(Id="target_id")
-
-
-def _acts(code: pl.Expr, conflicts: Conflicts) -> pl.Expr:
-    """True where a record is undone in spite of its code."""
-    if conflicts is Conflicts.SKIP:
-        return code.is_null()
-    return code.is_null() | ~code.is_in([*(str(kind) for kind in NEVER), ALREADY_GONE])
-
-
 # ── the records, and their sum ───────────────────────────────────────────────────────────────────────────
-
-
-def _decided(rollback: Rollback, object: str) -> Any:
-    return rollback.folder / "decided" / f"{object}.parquet"
 
 
 def _write_records(rollback: Rollback, plan: ObjectPlan, stakes: pl.DataFrame, conflicts: Conflicts) -> None:
@@ -330,7 +215,7 @@ def _write_records(rollback: Rollback, plan: ObjectPlan, stakes: pl.DataFrame, c
     Columns: `_row` UInt32, `_source_id`, `_target_id`, `action` (delete, restore), `state`, `code`, `message` String,
     `_wave` UInt32 (the higher is deleted first).
     """
-    rows = files.scan(_decided(rollback, plan.object))
+    rows = files.scan(decided_path(rollback, plan.object))
     rows = rows.join(
         stakes.lazy().select(target_id="Id", _stake="code", _told="message"), on="target_id", how="left"
     ).with_columns(_stake=pl.when(pl.col("action") == "delete").then(pl.col("_stake")))
@@ -372,8 +257,6 @@ def _write_records(rollback: Rollback, plan: ObjectPlan, stakes: pl.DataFrame, c
 
 def _with_waves(run: Run, plan: ObjectPlan, rows: pl.LazyFrame) -> pl.LazyFrame:
     """`_wave` of the load: records that it sent later stand below earlier ones, so they are deleted first."""
-    from isync_dagster.migration.remap import remapped
-
     if plan.wave_rule is None:
         return rows.with_columns(_wave=pl.lit(0, dtype=pl.UInt32))
     waves = remapped(run, plan.object).select("_source_id", pl.col("_wave").cast(pl.UInt32))
@@ -386,8 +269,8 @@ def _add(undoing: Undoing, rollback: Rollback, plan: ObjectPlan) -> None:
     """Add what the records say to what earlier rollbacks leave."""
     rows = files.scan(rollback.records(plan.object)).filter(pl.col("state") == State.PENDING)
     rows = rows.select("action", target_id="_target_id")
-    undoing.deleted[plan.target_object].append(_ids(rows.filter(pl.col("action") == "delete")))
-    _add_restored(undoing.restored, rollback.run, plan, _ids(rows.filter(pl.col("action") == "restore")))
+    undoing.deleted[plan.target_object].append(ids_of(rows.filter(pl.col("action") == "delete")))
+    add_restored(undoing.restored, rollback.run, plan, ids_of(rows.filter(pl.col("action") == "restore")))
 
 
 def _summed(rollback: Rollback, plan: ObjectPlan) -> ObjectUndo:
@@ -426,6 +309,3 @@ def _summed(rollback: Rollback, plan: ObjectPlan) -> ObjectUndo:
 def _was_sent(run: Run, plan: ObjectPlan) -> bool:
     """True where the run may have written records of the object."""
     return any(part != "remap" for part in run.audit(plan.object).parts())
-
-
-__all__ = ["Undoing", "plan_run", "restored_images", "writable"]

@@ -104,9 +104,9 @@ def _read(job: SyncJob, rollback: Rollback, child: str, lookups: Sequence[str]) 
 
 
 def by_products(item: Pointers, known: pl.LazyFrame, windows: Sequence[Window], user: str) -> pl.LazyFrame:
-    """Id of rows that automation made while the run was sending: by its user, at such a time, and migrated by nobody.
+    """Id of rows that automation made while the run was sending: by its user, at such a time, and no other run's.
 
-    `known` has `Id` of everything that the id map holds.
+    `known` has `Id` of what other runs brought.
     """
     made = (pl.col("CreatedById") == user) & within(pl.col("CreatedDate"), windows)
     return item.rows.filter(made).join(known, on="Id", how="anti").select("Id")

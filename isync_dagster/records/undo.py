@@ -142,16 +142,3 @@ def merged(windows: Sequence[Window]) -> list[Window]:
         else:
             found.append((start, end))
     return found
-
-
-__all__ = [
-    "STAMPS",
-    "Window",
-    "changed_since",
-    "delete_payload",
-    "images",
-    "merged",
-    "restore_payload",
-    "within",
-    "written",
-]

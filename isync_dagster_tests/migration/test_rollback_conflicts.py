@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-
 import polars as pl
 import pytest
 
@@ -11,8 +9,8 @@ from isync_dagster.errors import ConfigError, DataError
 from isync_dagster.migration.model import SyncJob
 from isync_dagster.migration.rollback import plan_rollback, rollback
 from isync_dagster.migration.rollback_model import RollbackPlan
-from isync_dagster.migration.writing import release_all
 from isync_dagster.template import Template
+from isync_dagster_tests.migration.kept import Kept
 from isync_dagster_tests.migration.test_rollback import keyed, tables, undo
 from isync_dagster_tests.migration.world import World, current, migrate, rows_of, some, together
 
@@ -23,9 +21,9 @@ OBJECTS = ("Account", "Contact", "Part__c")
 
 
 @pytest.fixture(scope="module")
-def first(served_world: World) -> int:
-    """The store of one migration: accounts in a line below each other, one of them found, contacts and parts under
-    them; the target as it left it is kept aside."""
+def first(served_world: World) -> Kept:
+    """One migration: accounts in a line below each other, one of them found, contacts and parts under
+    them."""
     world = served_world
     data = together(
         some("Account", 4, ParentId=lambda n: f"a{n + 1}" if n in (1, 2) else None),
@@ -34,22 +32,13 @@ def first(served_world: World) -> int:
     )
     world.reset(data, rows_of("Account", [{"Key__c": "a0", "Name": "Theirs"}, {"Key__c": "x", "Name": "X"}]))
     assert migrate(world.job(recipe())).failed() == []
-    for name in OBJECTS:
-        world.execute("target", f'CREATE TABLE "_kept_{name}" AS SELECT * FROM "{name}"')
-    return world.stores
+    return Kept.of(world, OBJECTS)
 
 
 @pytest.fixture
-def world(served_world: World, first: int) -> World:
+def world(first: Kept) -> World:
     """Both orgs and the store as the migration left them."""
-    release_all()
-    served_world.faults("target")
-    for name in OBJECTS:
-        served_world.execute("target", f'DELETE FROM "{name}"')
-        served_world.execute("target", f'INSERT INTO "{name}" SELECT * FROM "_kept_{name}"')
-    served_world.stores += 1
-    shutil.copytree(served_world.folder / f"store-{first}", served_world.store_folder)
-    return served_world
+    return first.put_back()
 
 
 @pytest.fixture

@@ -27,6 +27,7 @@ from isync_dagster.migration.rollback_model import RollbackResult
 from isync_dagster.migration.writing import release_all
 from isync_dagster.store.ledger import Ledger
 from isync_dagster.store.rollbacks import unfinished
+from isync_dagster_tests.migration.kept import Kept
 from isync_dagster_tests.migration.test_rollback import keyed, tables, undo
 from isync_dagster_tests.migration.world import World, current, migrate, rows_of, send, some, template, together
 
@@ -45,18 +46,35 @@ def _there() -> DataSet:
     return rows_of("Account", [{"Key__c": f"a{n}", "Name": f"Theirs {n}", "Zip__c": "0"} for n in range(2)])
 
 
+Before = dict[str, list[tuple[Any, ...]]]
+
+
+@pytest.fixture(scope="module")
+def first(served_world: World) -> tuple[Kept, Before]:
+    """One migration, and the target before it."""
+    served_world.reset(_data(), _there())
+    before = tables(served_world)
+    migrate(served_world.job(keyed("Account", "Contact")))
+    return Kept.of(served_world, ("Account", "Contact")), before
+
+
+@pytest.fixture
+def migrated(first: tuple[Kept, Before]) -> tuple[World, Before]:
+    """The world as the migration left it, and the target before it."""
+    kept, before = first
+    return kept.put_back(), before
+
+
 def _undone(result: RollbackResult) -> None:
     assert result.complete
     assert result.states == {"Contact": {"deleted": 4}, "Account": {"deleted": 3, "updated": 2}}
 
 
 def test_a_crash_before_and_after_every_transition_one_after_the_other(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    migrated: tuple[World, Before], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    world.reset(_data(), _there())
-    before = tables(world)
+    world, before = migrated
     recipe = keyed("Account", "Contact")
-    migrate(world.job(recipe))
     record, finish = Ledger.record, module.restore_links
     met: set[tuple[Any, ...]] = set()
 
@@ -106,12 +124,9 @@ def _link(world: World) -> Any:
     return pl.DataFrame([{"source_id": ids["c0"], "field": "ReportsToId", "source_parent_id": ids["c1"]}])
 
 
-def test_a_killed_process(world: World, tmp_path: Path) -> None:
-    world.reset(_data(), _there())
-    before = tables(world)
+def test_a_killed_process(migrated: tuple[World, Before], tmp_path: Path) -> None:
+    world, before = migrated
     recipe = keyed("Account", "Contact")
-    migrate(world.job(recipe))
-    release_all()
     job = world.job(recipe, **OPTIONS)
     path = tmp_path / "recipe.json"
     path.write_text(
@@ -171,12 +186,10 @@ def test_what_a_dead_worker_sent_is_found_and_undone(world: World, monkeypatch: 
     assert result.count(State.DELETED, State.UPDATED) >= 2
 
 
-def test_lost_answers_of_the_undo(world: World) -> None:
+def test_lost_answers_of_the_undo(migrated: tuple[World, Before]) -> None:
     """Updates and deletions that were done while their answer was lost are repeated, which does no harm."""
-    world.reset(_data(), _there())
-    before = tables(world)
+    world, before = migrated
     recipe = keyed("Account", "Contact")
-    migrate(world.job(recipe))
     world.faults(
         "target",
         {"kind": "drop_after", "path": "DELETE .*/composite/sobjects", "times": 1},
@@ -188,10 +201,11 @@ def test_lost_answers_of_the_undo(world: World) -> None:
     assert tables(world) == before
 
 
-def test_hard_deleted_records_are_not_in_the_recycle_bin(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    world.reset(_data(), _there())
+def test_hard_deleted_records_are_not_in_the_recycle_bin(
+    migrated: tuple[World, Before], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world, _ = migrated
     recipe = keyed("Account", "Contact")
-    migrate(world.job(recipe))
     before = tables(world)
     with pytest.raises(RequestError, match="requires special user profile permission"):
         undo(world.job(recipe), hard_delete=True)
