@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo ui test recovery check format bench screenshots clean help
+.PHONY: demo ui test recovery faults check format bench screenshots clean help
 
 help:
 	@echo "make demo         two local orgs, the demo migration, its checks and a report"
@@ -12,6 +12,7 @@ help:
 	@echo "make test         the tests        make check   lint and types"
 	@echo "make bench        the tool against the floor: ARGS=\"--rows 100000 1000000\""
 	@echo "make recovery     the longer tests of stop, retry, settle, killed runs"
+	@echo "make faults       every fault at every point, and a random walk: the proof of docs/guarantees.md"
 	@echo "make screenshots  pictures of the UI into docs/images (needs chromium)"
 	@echo "make clean        forget the demo's orgs, store and Dagster history"
 
@@ -22,10 +23,15 @@ ui: $(STAMP)
 	@$(BIN)/isync ui --demo $(ARGS)
 
 test: $(STAMP)
-	@$(BIN)/pytest -q -n 2 --dist worksteal -m "not slow" $(ARGS)
+	@$(BIN)/pytest -q -n 2 --dist worksteal $(ARGS)
 
 recovery: $(STAMP)
 	@$(BIN)/pytest -q -n 2 --dist worksteal -m slow isync_dagster_tests/migration isync_dagster_tests/cli $(ARGS)
+
+faults: $(STAMP)
+	@rm -rf .isync/faults && mkdir -p .isync/faults
+	@ISYNC_FAULTS_BOARD="$(CURDIR)/.isync/faults" $(BIN)/pytest -q -n 2 --dist worksteal -m "slow or not slow" \
+		isync_dagster_tests/faults $(ARGS)
 
 check: $(STAMP)
 	$(BIN)/ruff check isync_dagster isync_dagster_tests benchmarks scripts

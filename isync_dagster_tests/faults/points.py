@@ -57,6 +57,8 @@ def shown(path: str, root: str) -> str:
     name = re.sub(r"^runs/[^/]+/[^/]+/[^/]+/\d+/", "", name)
     name = re.sub(r"^(idmap|pending)/[^/]+/", r"\1/", name)
     name = re.sub(r"^leases/[^/]+?(?=/|\.json)", "leases/org", name)
+    # Chunks that run side by side take their numbers in any order.
+    name = re.sub(r"\.\d{8}(?=\.parquet$)", "", name)
     return _MEMBER.sub("alive/member", _HASH.sub("", name))
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from isync_dagster.local_org.seeds.dataset import apply
 from isync_dagster.migration.model import SyncJob
 from isync_dagster.migration.writing import release_all
-from isync_dagster_tests.faults.deeds import Deed, recipe, source_rows, write_recipe
+from isync_dagster_tests.faults.deeds import Deed, recipe, write_recipe
 from isync_dagster_tests.faults.picture import Picture, picture_of
 from isync_dagster_tests.faults.points import read_log
 from isync_dagster_tests.faults.worker import Workers
@@ -17,12 +17,13 @@ from isync_dagster_tests.migration.world import World
 class Stage:
     """One deed in one world."""
 
-    def __init__(self, world: World, deed: Deed, folder: Path) -> None:
+    def __init__(self, world: World, deed: Deed, workers: Workers, folder: Path) -> None:
         self.world = world
         self.deed = deed
         self.folder = folder
+        self._workers = workers
         self._cases = 0
-        world.reset(source_rows())
+        self._undisturbed: tuple[Picture, list[dict[str, str]]] | None = None
 
     def clear(self) -> None:
         """A fresh target and store; the source stays, so that source ids are the same in every case."""
@@ -43,12 +44,17 @@ class Stage:
         path = self.folder / f"case-{self._cases}.json"
         return write_recipe(path, recipe(self.world, self.deed, **more))
 
-    def undisturbed(self, workers: Workers) -> tuple[Picture, list[dict[str, str]]]:
-        """What an undisturbed run leaves, and every point that it passes."""
+    def undisturbed(self) -> tuple[Picture, list[dict[str, str]]]:
+        """What an undisturbed run leaves, and every point that it passes; run once."""
+        if self._undisturbed is None:
+            self._undisturbed = self._run_undisturbed()
+        return self._undisturbed
+
+    def _run_undisturbed(self) -> tuple[Picture, list[dict[str, str]]]:
         self.clear()
         log = self.folder / "points.jsonl"
         path = self.recipe(log=str(log))
-        code = workers.run(path)
+        code = self._workers.run(path)
         assert code == 0, path.with_suffix(".error").read_text()
         job = self.job()
         done = picture_of(self.world, job)

@@ -18,10 +18,8 @@ import pytest
 from isync_dagster.cli.console import Exit
 from isync_dagster.schema.snapshot import save_snapshot
 from isync_dagster_tests.faults.board import WENT_ON, Board
-from isync_dagster_tests.faults.deeds import DEEDS
 from isync_dagster_tests.faults.picture import picture_of
 from isync_dagster_tests.faults.stage import Stage
-from isync_dagster_tests.migration.world import World
 
 ROOT = Path(__file__).parents[2]
 KILLS = 5
@@ -77,11 +75,6 @@ class Project:
     def files(self) -> int:
         """How many files the store has now."""
         return sum(len(names) for _, _, names in os.walk(self.stage.world.store_folder))
-
-
-@pytest.fixture(scope="module")
-def stage(served_world: World, tmp_path_factory: pytest.TempPathFactory) -> Stage:
-    return Stage(served_world, DEEDS["migrate"], tmp_path_factory.mktemp("deed"))
 
 
 @pytest.mark.slow

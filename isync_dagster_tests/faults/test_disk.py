@@ -18,32 +18,20 @@ from isync_dagster.errors import StoreError
 from isync_dagster.migration.writing import release_all
 from isync_dagster.store import disk
 from isync_dagster_tests.faults.board import REFUSED, Board
-from isync_dagster_tests.faults.deeds import DEEDS
 from isync_dagster_tests.faults.picture import Picture
 from isync_dagster_tests.faults.points import kind_of, shown
 from isync_dagster_tests.faults.stage import Stage
-from isync_dagster_tests.faults.worker import Workers
-from isync_dagster_tests.migration.world import World
 
 SHARES = 4
 TROUBLE = {"full disk": errno.ENOSPC, "read-only store": errno.EROFS}
 ADVICE = {"full disk": "Free space there, then run again", "read-only store": "Check the folder and its rights"}
-SHORT = (
-    ("full disk", "ledger load: created"),
-    ("read-only store", "ledger load: done"),
-    ("full disk", "audit"),
-)
+SHORT = (("full disk", "ledger load: created"),)
 
 
-@pytest.fixture(scope="module")
-def stage(served_world: World, tmp_path_factory: pytest.TempPathFactory) -> Stage:
-    return Stage(served_world, DEEDS["migrate"], tmp_path_factory.mktemp("deed"))
-
-
-@pytest.fixture(scope="module")
-def undisturbed(stage: Stage, workers: Workers) -> tuple[Picture, list[str]]:
+@pytest.fixture
+def undisturbed(stage: Stage) -> tuple[Picture, list[str]]:
     """The picture, and every file that is written, in order."""
-    picture, points = stage.undisturbed(workers)
+    picture, points = stage.undisturbed()
     return picture, [point["point"] for point in points if point["moment"] == "written"]
 
 

@@ -12,18 +12,11 @@ from random import Random
 import pytest
 
 from isync_dagster_tests.faults.board import ARRIVED, WENT_ON, Board
-from isync_dagster_tests.faults.deeds import DEEDS
 from isync_dagster_tests.faults.stage import Stage
 from isync_dagster_tests.faults.worker import Workers
-from isync_dagster_tests.migration.world import World
 
 TOLD = ("LedgerConflict", "LeaseHeldError", "ConfigError")
 """What the second worker may be told: that another one acts, or that the run is closed by now."""
-
-
-@pytest.fixture(scope="module")
-def stage(served_world: World, tmp_path_factory: pytest.TempPathFactory) -> Stage:
-    return Stage(served_world, DEEDS["migrate"], tmp_path_factory.mktemp("deed"))
 
 
 def _together(stage: Stage, workers: Workers, seed: int, kill: bool) -> list[Path]:
@@ -41,7 +34,7 @@ def _together(stage: Stage, workers: Workers, seed: int, kill: bool) -> list[Pat
 
 
 def _run(stage: Stage, workers: Workers, board: Board, seeds: range, kill: bool) -> int:
-    expected, _ = stage.undisturbed(workers)
+    expected, _ = stage.undisturbed()
     refused = 0
     for seed in seeds:
         stage.clear()
@@ -55,13 +48,14 @@ def _run(stage: Stage, workers: Workers, board: Board, seeds: range, kill: bool)
     return refused
 
 
+@pytest.mark.slow
 def test_two_workers_at_once(stage: Stage, workers: Workers, board: Board) -> None:
     assert _run(stage, workers, board, range(1), kill=False) >= 1
 
 
 def test_a_worker_that_comes_while_a_call_is_on_its_way(stage: Stage, workers: Workers, board: Board) -> None:
     """What the first has sent must not be taken for lost: it would be sent again."""
-    expected, _ = stage.undisturbed(workers)
+    expected, _ = stage.undisturbed()
     stage.clear()
     stage.world.faults("target", {"kind": "delay", "path": "POST .*/composite/sobjects", "seconds": 2.0})
     first = workers.start(stage.recipe(name="worker 1"))
