@@ -16,6 +16,7 @@ from urllib.parse import parse_qsl, unquote
 import anyio.to_thread
 
 from isync_dagster.local_org.auth import authenticate
+from isync_dagster.local_org.bulk1_wire import refusal_of
 from isync_dagster.local_org.faults import Fault
 from isync_dagster.local_org.service import Service, unexpected
 from isync_dagster.local_org.web import ApiError, Call, Reply, Route, dumps, not_found
@@ -117,7 +118,7 @@ class App:
             if item is None or ("v" in groups and groups["v"] not in VERSIONS and not soap):
                 raise not_found()
         except ApiError as error:
-            return Reply(error.body(), status=error.status)
+            return refusal_of(path, headers, error)
         try:
             return await anyio.to_thread.run_sync(service.answer, item, call)
         except Exception:  # the boundary of the server: a bug becomes the platform's 500, and a log line

@@ -23,7 +23,7 @@ class _Halt(Exception):
     """Ends the transaction of an all-or-none composite."""
 
 
-def _sub_call(call: Call, method: str, url: str, body: Any, headers: Mapping[str, str]) -> Reply:
+def sub_call(call: Call, method: str, url: str, body: Any, headers: Mapping[str, str]) -> Reply:
     """Answer one subrequest as if it had come by itself."""
     if not url.startswith("/"):
         url = f"/services/data/{url}"
@@ -91,7 +91,7 @@ def _run(call: Call, requests: list[dict[str, Any]], *, all_or_none: bool) -> tu
         reference = str(request.get("referenceId") or "")
         try:
             url = str(_resolve(request.get("url", ""), answers))
-            reply = _sub_call(
+            reply = sub_call(
                 call,
                 str(request.get("method", "GET")),
                 url,
@@ -175,7 +175,7 @@ def batch(call: Call) -> Reply:
             halted = {"errorCode": "BATCH_PROCESSING_HALTED", "message": "Batch processing halted per request"}
             results.append({"statusCode": 412, "result": [halted]})
             continue
-        reply = _sub_call(call, method, str(request.get("url", "")), request.get("richInput"), {})
+        reply = sub_call(call, method, str(request.get("url", "")), request.get("richInput"), {})
         failed = failed or reply.status >= 400
         results.append({"statusCode": reply.status, "result": reply.body})
     return Reply({"hasErrors": failed, "results": results})

@@ -12,13 +12,17 @@ import duckdb
 from isync_dagster.local_org import (
     auth,
     routes_bulk,
+    routes_bulk1,
     routes_collections,
     routes_composite,
     routes_control,
+    routes_identity,
     routes_query,
     routes_rows,
     routes_schema,
+    routes_soap,
 )
+from isync_dagster.local_org.bulk1_jobs import Bulk1Jobs
 from isync_dagster.local_org.bulk_jobs import BulkJobs
 from isync_dagster.local_org.cursors import Cursors
 from isync_dagster.local_org.faults import Faults
@@ -40,12 +44,16 @@ class Service:
         self.call_limit = org.settings.daily_requests
         self._lock = threading.Lock()
         self.jobs = BulkJobs(org)
+        self.bulk1 = Bulk1Jobs(org)
         self.modified = time.time()
         self.routes: list[Route] = [
             *auth.routes(),
+            *routes_identity.routes(),
+            *routes_soap.routes(),
             *routes_control.routes(),
             *routes_schema.routes(),
             *routes_bulk.routes(),
+            *routes_bulk1.routes(),
             *routes_query.routes(),
             *routes_collections.routes(),
             *routes_composite.routes(),
@@ -55,6 +63,7 @@ class Service:
     def close(self) -> None:
         """Stop the background work."""
         self.jobs.close()
+        self.bulk1.close()
 
     def instance_url(self, call: Call) -> str:
         """The URL under which this client reaches the org."""
