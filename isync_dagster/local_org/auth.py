@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 JWT_GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 REFRESH = "refresh tokens"
+PASSWORDS = "passwords"
 CODE_SECONDS = 900
 
 
@@ -217,12 +218,32 @@ def user_of(org: LocalOrg, username: str) -> str | None:
 
 
 def check_password(org: LocalOrg, username: str, password: str) -> str | None:
-    """The user whose password (with or without the security token) this is; all users of an org share it."""
+    """The user whose password (with or without the security token) this is.
+
+    Users share the org's password until they are given one of their own.
+    """
     settings = org.settings
-    good = (settings.password + settings.security_token, settings.password)
-    if not any(secrets.compare_digest(password.encode(), text.encode()) for text in good):
-        return None
-    return user_of(org, username)
+    user_id = user_of(org, username)
+    own = (org.storage.note(PASSWORDS) or {}).get(user_id) if user_id else None
+    if own is None:
+        good = (settings.password + settings.security_token, settings.password)
+        matches = any(secrets.compare_digest(password.encode(), text.encode()) for text in good)
+    else:
+        texts = (password, password.removesuffix(settings.security_token))
+        matches = any(secrets.compare_digest(_digest(own["salt"], text), own["digest"]) for text in texts)
+    return user_id if matches else None
+
+
+def set_password(org: LocalOrg, user_id: str, password: str) -> None:
+    """Give a user a password of its own; the org keeps its salted digest."""
+    salt = secrets.token_hex(16)
+    entry = {"salt": salt, "digest": _digest(salt, password)}
+    with org.storage.transaction():
+        org.storage.set_note(PASSWORDS, {**(org.storage.note(PASSWORDS) or {}), user_id: entry})
+
+
+def _digest(salt: str, password: str) -> str:
+    return hashlib.scrypt(password.encode(), salt=bytes.fromhex(salt), n=2**12, r=8, p=1).hex()
 
 
 def _password(call: Call, form: dict[str, str]) -> Reply:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import email.parser
-import email.policy
-import json
 import os
 import shutil
+from dataclasses import replace
 from typing import Any, Final
 
 from isync_dagster.local_org.bulk_ingest import UPLOAD, results
 from isync_dagster.local_org.bulk_jobs import DELIMITERS, FINAL, LINE_ENDS, Job
 from isync_dagster.local_org.bulk_query import RESULT, locator, offset_of, page, write_csv
+from isync_dagster.local_org.multipart import is_multipart, read_parts
 from isync_dagster.local_org.soql import SoqlError, compile_query
 from isync_dagster.local_org.web import ApiError, Call, Reply, Route, not_found, route
 
@@ -30,7 +29,7 @@ _RESULT_KINDS: Final = {
 def create_ingest(call: Call) -> Reply:
     """POST jobs/ingest: JSON, or multipart with the rows in the same call."""
     content: bytes | None = None
-    if call.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+    if is_multipart(call):
         values, content = _multipart(call)
     else:
         values = call.json_object()
@@ -101,22 +100,12 @@ def _csv_options(values: dict[str, Any]) -> dict[str, str]:
 
 
 def _multipart(call: Call) -> tuple[dict[str, Any], bytes]:
-    head = f"Content-Type: {call.headers['content-type']}\r\nMIME-Version: 1.0\r\n\r\n".encode()
-    message = email.parser.BytesParser(policy=email.policy.HTTP).parsebytes(head + call.body)
-    parts: dict[str, bytes] = {}
-    for part in message.iter_parts():
-        name = part.get_param("name", header="content-disposition")
-        payload = part.get_payload(decode=True)
-        parts[str(name)] = payload if isinstance(payload, bytes) else b""
+    parts = {part.name: bytes(part.content) for part in read_parts(call)}
     if "job" not in parts or "content" not in parts:
         raise ApiError(400, "INVALIDJOB", "A multipart job needs a part named job and a part named content")
     if len(parts["content"].decode(errors="replace")) > MULTIPART_LIMIT:
         raise ApiError(400, "CLIENTINPUTERROR", f"Content exceeds the limit of {MULTIPART_LIMIT} characters")
-    try:
-        values = json.loads(parts["job"])
-    except ValueError as error:
-        raise ApiError(400, "JSON_PARSER_ERROR", str(error)) from error
-    return values, parts["content"]
+    return replace(call, body=parts["job"]).json_object(), parts["content"]
 
 
 def _job(call: Call, kind: str) -> Job:

@@ -228,16 +228,12 @@ def routes() -> list[Route]:
     job = r"/services/async/(?P<v>\d+\.\d)/job"
     one = rf"{job}/(?P<job>\w+)"
     batch = rf"{one}/batch/(?P<batch>\w+)"
-    handlers: list[tuple[str, dict[str, Callable[[Call], Reply]]]] = [
-        (job, {"POST": create}),
-        (one, {"GET": get_job, "POST": change_job}),
-        (f"{one}/batch", {"GET": list_batches, "POST": add_batch}),
-        (batch, {"GET": get_batch}),
-        (f"{batch}/request", {"GET": request}),
-        (f"{batch}/result", {"GET": result}),
-        (rf"{batch}/result/(?P<result>\w+)", {"GET": query_rows}),
-    ]
     return [
-        route(pattern, **{method: _answering(handler) for method, handler in methods.items()})
-        for pattern, methods in handlers
+        route(job, POST=_answering(create)),
+        route(one, GET=_answering(get_job), POST=_answering(change_job)),
+        route(f"{one}/batch", GET=_answering(list_batches), POST=_answering(add_batch)),
+        route(batch, GET=_answering(get_batch)),
+        route(f"{batch}/request", GET=_answering(request)),
+        route(f"{batch}/result", GET=_answering(result)),
+        route(rf"{batch}/result/(?P<result>\w+)", GET=_answering(query_rows)),
     ]

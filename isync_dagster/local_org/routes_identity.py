@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import html
+import secrets
 import time
 from typing import Any, Final
 from urllib.parse import parse_qs, urlencode, urlsplit
 
-from isync_dagster.local_org.auth import OAuthRefusal, Session, check_client, check_password, form_of
+from isync_dagster.local_org.auth import OAuthRefusal, Session, check_client, check_password, form_of, set_password
+from isync_dagster.local_org.ids import is_id, to18
 from isync_dagster.local_org.web import ApiError, Call, Reply, Route, not_found, route
 
+SHORTEST_PASSWORD: Final = 8
 HTML: Final = "text/html; charset=UTF-8"
 LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 
@@ -97,6 +100,25 @@ def identity(call: Call) -> Reply:
             "last_modified_date": changed.strftime("%Y-%m-%dT%H:%M:%SZ") if changed else None,
         }
     )
+
+
+def password(call: Call) -> Reply:
+    """GET, POST or DELETE sobjects/User/{id}/password: whether it is expired, a new one, or a made one."""
+    user_id = to18(call.path["id"]) if is_id(call.path["id"]) else ""
+    if not call.org.storage.rows('SELECT 1 FROM "User" WHERE "Id" = ? AND NOT "IsDeleted"', [user_id]):
+        raise not_found()
+    if call.method == "GET":
+        return Reply({"isExpired": False})
+    if call.method == "DELETE":
+        made = secrets.token_urlsafe(9)
+        set_password(call.org, user_id, made)
+        return Reply({"NewPassword": made})
+    wanted = call.json_object().get("NewPassword")
+    if not isinstance(wanted, str) or len(wanted) < SHORTEST_PASSWORD:
+        message = f"Your password must be at least {SHORTEST_PASSWORD} characters long."
+        raise ApiError(400, "INVALID_NEW_PASSWORD", message)
+    set_password(call.org, user_id, wanted)
+    return Reply(None, status=204)
 
 
 def introspect(call: Call) -> Reply:
@@ -187,5 +209,6 @@ def routes() -> list[Route]:
         route("/services/oauth2/userinfo", GET=userinfo, POST=userinfo),
         route("/services/oauth2/introspect", open=True, POST=introspect),
         route("/services/oauth2/authorize", open=True, GET=authorize, POST=authorize),
+        route(r"~/sobjects/User/(?P<id>\w+)/password", GET=password, POST=password, DELETE=password),
         route("/id/(?P<org>[^/]+)/(?P<user>[^/]+)", GET=identity, POST=identity),
     ]

@@ -16,10 +16,13 @@ from isync_dagster.local_org import (
     routes_collections,
     routes_composite,
     routes_control,
+    routes_deltas,
     routes_identity,
+    routes_layouts,
     routes_query,
     routes_rows,
     routes_schema,
+    routes_search,
     routes_soap,
 )
 from isync_dagster.local_org.bulk1_jobs import Bulk1Jobs
@@ -55,8 +58,11 @@ class Service:
             *routes_bulk.routes(),
             *routes_bulk1.routes(),
             *routes_query.routes(),
+            *routes_search.routes(),
+            *routes_layouts.routes(),
             *routes_collections.routes(),
             *routes_composite.routes(),
+            *routes_deltas.routes(),
             *routes_rows.routes(),
         ]
 
