@@ -48,6 +48,8 @@ def refusal_of(path: str, headers: Mapping[str, str], error: ApiError) -> Reply:
         return error_reply(Bulk1Error(400, "InvalidSessionId", "Invalid session id"), headers)
     if error.code == "REQUEST_LIMIT_EXCEEDED":
         return error_reply(Bulk1Error(400, "ExceededQuota", error.message), headers)
+    if error.status == 410:
+        return error_reply(Bulk1Error(400, "InvalidVersion", error.message), headers)
     if error.code == "NOT_FOUND":
         return error_reply(Bulk1Error(400, "InvalidUrl", "Destination URL not reset. The URL does not exist."), headers)
     return error_reply(error, headers)

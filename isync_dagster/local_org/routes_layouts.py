@@ -151,6 +151,12 @@ def compact_layouts(call: Call) -> Reply:
     )  # fmt: skip
 
 
+def named_layout(call: Call) -> Reply:
+    """GET sobjects/{Object}/describe/namedLayouts/{name}: a local org has none."""
+    known(call)
+    raise not_found()
+
+
 def approval_layouts(call: Call) -> Reply:
     """GET sobjects/{Object}/describe/approvalLayouts: a local org has none."""
     known(call)
@@ -218,6 +224,7 @@ def routes() -> list[Route]:
     return [
         route(rf"{one}/layouts(?:/(?P<type>\w+))?", GET=layouts),
         route(f"{one}/compactLayouts", GET=compact_layouts),
+        route(rf"{one}/namedLayouts/(?P<name>\w+)", GET=named_layout),
         route(f"{one}/approvalLayouts", GET=approval_layouts),
         route(rf"{values}(?:/(?P<field>\w+))?", GET=picklist_values),
     ]

@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from isync_dagster.local_org.query_columns import column_metadata
 from isync_dagster.local_org.soql import CompiledQuery, SoqlError, compile_query, records, run
 from isync_dagster.local_org.web import ApiError, Call, Reply, Route, route
 
@@ -26,6 +27,8 @@ def query(include_deleted: bool) -> Any:
             compiled = compile_query(text, call.org.schema, now=call.org.query_time(), include_deleted=include_deleted)
         except SoqlError as error:
             raise ApiError(400, error.code, error.message) from error
+        if call.query.get("columns", "").lower() == "true":
+            return Reply(column_metadata(compiled))
         with call.org.storage.cursor() as cursor:
             table = run(cursor, compiled)
         if compiled.is_count:
