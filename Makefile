@@ -4,12 +4,13 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo ui test check format screenshots clean help
+.PHONY: demo ui test conformance check format screenshots clean help
 
 help:
 	@echo "make demo         two local orgs, the demo migration, its checks and a report"
 	@echo "make ui           the Dagster UI on the demo's instance and orgs"
 	@echo "make test         the tests        make check   lint and types"
+	@echo "make conformance  the local org against simple-salesforce, jsforce and the sf CLI (needs npm for the last two)"
 	@echo "make screenshots  pictures of the UI into docs/images (needs chromium)"
 	@echo "make clean        forget the demo's orgs, store and Dagster history"
 
@@ -21,6 +22,9 @@ ui: $(STAMP)
 
 test: $(STAMP)
 	@$(BIN)/pytest -q -n 2 --dist worksteal $(ARGS)
+
+conformance: $(STAMP)
+	@sh scripts/conformance.sh $(BIN) $(ARGS)
 
 check: $(STAMP)
 	$(BIN)/ruff check isync_dagster isync_dagster_tests scripts

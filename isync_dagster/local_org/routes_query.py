@@ -20,7 +20,7 @@ def query(include_deleted: bool) -> Any:
     def handler(call: Call) -> Reply:
         if "explain" in call.query:
             return _explain(call)
-        text = call.query.get("q")
+        text = call.query.get("q", "").rstrip()
         if not text:
             raise ApiError(400, "MALFORMED_QUERY", "A query string has to be specified")
         try:

@@ -69,7 +69,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     _, public = jwt_keys()
     folder = tmp_path_factory.mktemp("conformance") / "org"
     with (
-        make_org(folder, hard_delete=True, jwt_public_key=public, query_page_rows=700) as org,
+        make_org(folder, hard_delete=True, jwt_public_key=public) as org,
         org.serve(https=True) as running,
     ):
         yield running
