@@ -189,7 +189,11 @@ def list_jobs(kind: str) -> Any:
     """The handler that lists jobs, 1000 a page."""
 
     def handler(call: Call) -> Reply:
-        jobs = call.service.jobs.of_kind(kind)
+        wanted = call.query.get("jobType", "").lower()
+        if wanted not in ("", "v2ingest", "v2query", "classic", "bigobjectingest"):
+            raise ApiError(400, "INVALIDJOB", f"Invalid jobType: {call.query['jobType']}")
+        own = "v2ingest" if kind == "ingest" else "v2query"
+        jobs = call.service.jobs.of_kind(kind) if wanted in ("", own) else []
         start = offset_of(call.query["queryLocator"]) or 0 if call.query.get("queryLocator") else 0
         shown = jobs[start : start + PAGE_LIST]
         done = start + PAGE_LIST >= len(jobs)

@@ -33,12 +33,13 @@ def query(include_deleted: bool) -> Any:
             table = run(cursor, compiled)
         if compiled.is_count:
             return Reply({"totalSize": table.column(0)[0].as_py(), "done": True, "records": []})
-        return _page(call, compiled, table, 0, None)
+        return page(call, compiled, table, 0, None)
 
     return handler
 
 
-def _page(call: Call, compiled: CompiledQuery, table: pa.Table, start: int, cursor_id: str | None) -> Reply:
+def page(call: Call, compiled: CompiledQuery, table: pa.Table, start: int, cursor_id: str | None) -> Reply:
+    """One page of a query's rows, with the address of the next where there is one."""
     size = PAGE
     if found := re.search(r"batchSize=(\d+)", call.headers.get("sforce-query-options", ""), re.IGNORECASE):
         size = min(max(int(found.group(1)), 200), 2000)
@@ -63,7 +64,7 @@ def query_more(call: Call) -> Reply:
     if found is None or not start.isdigit():
         raise ApiError(400, "INVALID_QUERY_LOCATOR", "invalid query locator")
     compiled, table = found
-    return _page(call, compiled, table, int(start), cursor_id)
+    return page(call, compiled, table, int(start), cursor_id)
 
 
 def _explain(call: Call) -> Reply:

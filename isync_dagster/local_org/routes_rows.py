@@ -8,9 +8,10 @@ import polars as pl
 
 from isync_dagster.local_org.ids import is_id, to18
 from isync_dagster.local_org.org_schema import quote
+from isync_dagster.local_org.routes_query import page
 from isync_dagster.local_org.routes_schema import basic, known
 from isync_dagster.local_org.row_requests import check_conditions, given_record
-from isync_dagster.local_org.soql import compile_query, records, run
+from isync_dagster.local_org.soql import SoqlError, compile_query, records, run
 from isync_dagster.local_org.unique import key, sql_key
 from isync_dagster.local_org.values import parse
 from isync_dagster.local_org.web import ApiError, Call, Reply, Route, not_found, route
@@ -208,12 +209,16 @@ def _follow(call: Call, sobject: SObject) -> Reply:
     if child is None:
         raise not_found()
     other = call.org.schema[child.child_s_object]
-    names = ", ".join(item.name for item in other.fields)
+    asked = [item.strip() for item in call.query.get("fields", "").split(",") if item.strip()]
+    names = ", ".join(asked or [item.name for item in other.fields])
     text = f"SELECT {names} FROM {other.name} WHERE {child.field} = '{record_id}'"
-    compiled = compile_query(text, call.org.schema, now=call.org.query_time())
+    try:
+        compiled = compile_query(text, call.org.schema, now=call.org.query_time())
+    except SoqlError as error:
+        raise ApiError(400, error.code, error.message) from error
     with call.org.storage.cursor() as cursor:
-        rows = records(run(cursor, compiled), compiled, version=call.version)
-    return Reply({"totalSize": len(rows), "done": True, "records": rows})
+        table = run(cursor, compiled)
+    return page(call, compiled, table, 0, None)
 
 
 def _follow_up(call: Call, sobject: SObject, lookup: Field, record_id: str) -> Reply:

@@ -121,9 +121,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     )  # fmt: skip
     names = ("Account", "Attachment", "ContentDocument", "ContentVersion", "ContentDocumentLink")
     with (
-        LocalOrg.create(
-            tmp_path_factory.mktemp("files") / "org", [*standard(names), car], name="Files", seed=2
-        ) as org,
+        LocalOrg.create(tmp_path_factory.mktemp("files") / "org", [*standard(names), car], name="Files", seed=2) as org,
         org.serve() as served,
     ):
         made = Client(served)
