@@ -212,20 +212,30 @@ class Bulk1Jobs:
         return str(id_range(prefix, self.org.storage.pod, number, 1)[0])
 
     def _work(self, job: Bulk1Job) -> None:
-        """Work off the oldest batch that waits; a serial job lets one batch at a time through."""
+        """Work off a batch that waits; of a serial job one thread takes all, one after the other."""
+        if job.concurrency_mode != "Serial":
+            self._next(job)
+            return
         with self._lock:
             turn = self._in_turn.setdefault(job.id, threading.Lock())
-        if job.concurrency_mode == "Serial":
-            with turn:
-                self._next(job)
-        else:
-            self._next(job)
+        # Who finds the turn taken leaves its batch to the holder, who looks again after giving the turn back.
+        while self._waits(job) and turn.acquire(blocking=False):
+            try:
+                while self._next(job):
+                    pass
+            finally:
+                turn.release()
 
-    def _next(self, job: Bulk1Job) -> None:
+    def _waits(self, job: Bulk1Job) -> bool:
+        with self._lock:
+            return not self._stopping.is_set() and any(batch.state == "Queued" for batch in job.batches)
+
+    def _next(self, job: Bulk1Job) -> bool:
+        """Work off the oldest batch that waits; False where none does."""
         with self._lock:
             batch = next((item for item in job.batches if item.state == "Queued"), None)
             if batch is None or self._stopping.is_set():
-                return
+                return False
             batch.state, batch.modified = "InProgress", stamp()
             self.save(job)
         started = time.monotonic()
@@ -242,3 +252,4 @@ class Bulk1Jobs:
             batch.milliseconds = int((time.monotonic() - started) * 1000)
             job.modified = batch.modified
             self.save(job)
+        return True

@@ -76,7 +76,8 @@ def _merge(writer: Writer, sobject: SObject, master: dict[str, Any], winner: str
             below = select(
                 writer.cursor,
                 f'SELECT "Id" FROM {table} WHERE {column} IN (SELECT "Id" FROM _gone) AND NOT "IsDeleted" '
-                'AND "Id" NOT IN (SELECT "Id" FROM _gone)',
+                'AND "Id" NOT IN (SELECT "Id" FROM _gone) AND "Id" <> $winner',
+                {"winner": winner},
             )
             if below.height and child.field != "MasterRecordId":
                 with registered(writer.cursor, _moved=below):

@@ -11,6 +11,7 @@ from isync_dagster.local_org.dml import OUTCOME, Writer
 from isync_dagster.local_org.ids import to18_expr
 from isync_dagster.local_org.org_schema import quote
 from isync_dagster.local_org.rows import Rows
+from isync_dagster.local_org.special import after_delete as retotal
 from isync_dagster.local_org.storage import registered, select
 from isync_dagster.local_org.unique import refuse_duplicates
 from isync_dagster.local_org.values import error
@@ -23,6 +24,7 @@ def undelete_rows(writer: Writer, sobject: SObject, ids: Sequence[str]) -> pl.Da
     """Bring rows back with the children that went with them. Gives an outcome frame in the order of the ids."""
     rows, given = _named(ids)
     _refuse_live(writer, sobject, rows)
+    _refuse_orphans(writer, sobject, rows)
     _refuse_taken(writer, sobject, rows)
     if rows.good.height:
         _bring_back(writer, sobject, rows.good.select("Id"), 0)
@@ -69,6 +71,22 @@ def _refuse_live(writer: Writer, sobject: SObject, rows: Rows) -> None:
     rows.refuse([(again, error("UNDELETE_FAILED", NOT_IN_BIN))])
 
 
+def _refuse_orphans(writer: Writer, sobject: SObject, rows: Rows) -> None:
+    """A detail cannot come back while its master is in the recycle bin, nor after it went for good."""
+    for field in sobject.fields:
+        parents = writer.schema.parents(field)
+        if not field.master_detail or len(parents) != 1 or not rows.good.height:
+            continue
+        with registered(writer.cursor, _wanted=rows.good.select("Id")):
+            orphans = select(
+                writer.cursor,
+                f'SELECT w."Id" AS value FROM _wanted w JOIN {quote(sobject.name)} t ON t."Id" = w."Id" LEFT JOIN '
+                f'{quote(parents[0].name)} p ON p."Id" = t.{quote(field.name)} WHERE p."Id" IS NULL OR p."IsDeleted"',
+            )
+        message = f"Undelete failed: the parent in {field.label or field.name} is deleted"
+        rows.refuse_values("Id", orphans.with_columns(error("UNDELETE_FAILED", message, field.name).alias("error")))
+
+
 def _refuse_taken(writer: Writer, sobject: SObject, rows: Rows) -> None:
     """A row whose unique value another row took meanwhile cannot come back."""
     if not rows.good.height:
@@ -97,6 +115,7 @@ def _bring_back(writer: Writer, sobject: SObject, ids: pl.DataFrame, depth: int)
             '"LastModifiedDate" = $now, "LastModifiedById" = $user WHERE "Id" IN (SELECT "Id" FROM _back)',
             {"now": writer.actor.now, "user": writer.actor.user_id},
         )
+    retotal(writer, sobject, ids)
 
 
 def _purge(writer: Writer, sobject: SObject, ids: pl.DataFrame, depth: int) -> None:

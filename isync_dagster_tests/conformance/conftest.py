@@ -19,6 +19,14 @@ from isync_dagster_tests.local_org.orgs import make_org
 
 ROOT = Path(__file__).parents[2]
 NODE = ROOT / ".conformance" / "node"
+QUICK = {
+    "test_soap_login",
+    "test_client_credentials",
+    "test_rows",
+    "test_refusals",
+    "test_external_id",
+    "test_composite",
+}
 ROWS: list[Row] = []
 REPLAY: list[tuple[str, ...]] = []
 
@@ -26,6 +34,21 @@ REPLAY: list[tuple[str, ...]] = []
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "feature(client, name): a row of the conformance table")
     config.addinivalue_line("markers", "differs(why): the client sees another answer here than from the platform")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Only the quick ones run with the rest of the tests: the others wait for pages, batches and node."""
+    if os.environ.get("ISYNC_CONFORMANCE_PAGE") or any("conformance" in argument for argument in config.args):
+        return
+    here = Path(__file__).parent
+    slow = [item for item in items if item.path.parent == here and not _quick(item)]
+    if slow:
+        config.hook.pytest_deselected(items=slow)
+        items[:] = [item for item in items if item not in slow]
+
+
+def _quick(item: pytest.Item) -> bool:
+    return item.path.stem == "test_simple_salesforce" and item.name in QUICK
 
 
 @pytest.hookimpl(wrapper=True)

@@ -75,12 +75,15 @@ def test_undelete_brings_back_what_a_cascade_took(soap: Soap) -> None:
     step = client.create("Step__c", Project__c=project)
     alone = client.create("Step__c", Project__c=project)
     client.call("DELETE", f"/sobjects/Step__c/{alone}")
+    assert client.query(f"SELECT Id FROM Step__c WHERE Id = '{alone}'") == []
     # What went by itself in another second stays in the bin.
     org = client.served.org
     with org.storage.transaction() as cursor:
         cursor.execute('UPDATE "Step__c" SET "SystemModstamp" = \'2020-01-01\' WHERE "Id" = ?', [alone])
     assert client.call("DELETE", f"/sobjects/Project__c/{project}").status_code == 204
     assert client.query(f"SELECT Id FROM Step__c WHERE Id = '{step}'") == []
+    orphan = soap.results(f"<undelete>{ids(step)}</undelete>")[0]
+    assert (orphan["success"], orphan["errors"]["statusCode"]) == ("false", "UNDELETE_FAILED")
     assert soap.results(f"<undelete>{ids(project)}</undelete>") == [{"id": project, "success": "true"}]
     assert [row["Id"] for row in client.query(f"SELECT Id FROM Step__c WHERE Project__c = '{project}'")] == [step]
     again = soap.results(f"<undelete>{ids(project, 'abc')}</undelete>")
