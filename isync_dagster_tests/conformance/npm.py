@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from isync_dagster.local_org.server import Served
+from isync_dagster_tests.local_org.orgs import Client
 
 ROOT = Path(__file__).parents[2]
 CLIENTS = ROOT / ".conformance" / "node"
@@ -77,3 +78,12 @@ class Cli:
             return answer
         assert found.returncode == 0, answer.get("message") or answer
         return answer["result"]
+
+
+def serves(served: Served, method: str, path: str) -> bool:
+    """True where the org knows a path."""
+    client = Client(served)
+    try:
+        return client.call(method, path).status_code != 404
+    finally:
+        client.http.close()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from isync_dagster.local_org.server import Served
-from isync_dagster_tests.conformance.npm import needs_clients, run_jsforce
+from isync_dagster_tests.conformance.npm import needs_clients, run_jsforce, serves
 
 pytestmark = needs_clients
 
@@ -123,3 +123,20 @@ def test_bulk2(served: Served) -> None:
     assert seen["state"] == "Aborted"
     assert [row["Site"] for row in seen["csv"]] == ["x"]
     assert seen["wrong"]["code"] == "API_ERROR"
+
+
+@feature("Tooling: query, describeGlobal")
+def test_tooling(served: Served) -> None:
+    if not serves(served, "GET", "/services/data/v62.0/tooling/sobjects"):
+        pytest.skip("the Tooling API is not served by this version")
+    seen = run_jsforce(served, "tooling")
+    assert seen["size"] is not None and seen["global"] > 0
+
+
+@feature("Metadata: describe, list, read")
+def test_metadata(served: Served) -> None:
+    if not serves(served, "POST", "/services/Soap/m/62.0"):
+        pytest.skip("the Metadata API is not served by this version")
+    seen = run_jsforce(served, "metadata")
+    assert "Project__c" in seen["listed"]
+    assert seen["read"] == "Project__c" and seen["described"] > 0

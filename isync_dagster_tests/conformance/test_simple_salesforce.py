@@ -26,6 +26,7 @@ from simple_salesforce.format import format_soql
 
 from isync_dagster.local_org.server import Served
 from isync_dagster_tests.conformance.keys import jwt_keys
+from isync_dagster_tests.conformance.npm import serves
 
 NAME = "simple-salesforce 1.12"
 VERSION = "62.0"
@@ -370,3 +371,20 @@ def test_versions(sf: Salesforce, served: Served, session: requests.Session) -> 
         )
         row = made.query("SELECT Id FROM User LIMIT 1")["records"][0]
         assert row["attributes"]["url"].startswith(f"/services/data/v{number}.0/sobjects/User/")
+
+
+@feature("mdapi: describe_metadata, list_metadata, read of custom objects")
+def test_metadata(sf: Salesforce, served: Served) -> None:
+    if not serves(served, "POST", "/services/Soap/m/62.0"):
+        pytest.skip("the Metadata API is not served by this version")
+    described = sf.mdapi.describe_metadata()
+    assert "CustomObject" in [item["xmlName"] for item in described["metadataObjects"]]
+    query = sf.mdapi.ListMetadataQuery(type="CustomObject")
+    assert "Project__c" in [item["fullName"] for item in sf.mdapi.list_metadata(query)]
+
+
+@feature("toolingexecute")
+def test_tooling(sf: Salesforce, served: Served) -> None:
+    if not serves(served, "GET", "/services/data/v62.0/tooling/sobjects"):
+        pytest.skip("the Tooling API is not served by this version")
+    assert "records" in sf.toolingexecute("query", params={"q": "SELECT Id FROM ApexTrigger"})
