@@ -163,6 +163,18 @@ def approval_layouts(call: Call) -> Reply:
     return Reply({"approvalLayouts": []})
 
 
+def listviews(call: Call) -> Reply:
+    """GET sobjects/{Object}/listviews: a local org has none."""
+    name = known(call).name
+    return Reply({"done": True, "listviews": [], "nextRecordsUrl": None, "size": 0, "sobjectType": name})
+
+
+def quick_actions(call: Call) -> Reply:
+    """GET sobjects/{Object}/quickActions: a local org has none."""
+    known(call)
+    return Reply([])
+
+
 def picklist_values(call: Call) -> Reply:
     """GET ui-api/object-info/{Object}/picklist-values/{recordTypeId}[/{field}]."""
     sobject = known(call)
@@ -226,5 +238,7 @@ def routes() -> list[Route]:
         route(f"{one}/compactLayouts", GET=compact_layouts),
         route(rf"{one}/namedLayouts/(?P<name>\w+)", GET=named_layout),
         route(f"{one}/approvalLayouts", GET=approval_layouts),
+        route(r"~/sobjects/(?P<object>\w+)/listviews", GET=listviews),
+        route(r"~/sobjects/(?P<object>\w+)/quickActions", GET=quick_actions),
         route(rf"{values}(?:/(?P<field>\w+))?", GET=picklist_values),
     ]

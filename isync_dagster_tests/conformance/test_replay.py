@@ -25,10 +25,10 @@ REASONS: list[tuple[str, str, str]] = [
     ("tooling", "", "the recorded org runs Apex tests and anonymous Apex; a local org has no Apex"),
     ("connect/communities", "", "the Connect API is not served"),
     ("POST /data/composite", "status", "the recording was altered by hand to show a network error"),
-    ("/describe", "has also", "the recording is of an older version or was shortened by its authors"),
-    ("/describe", "lacks", "the recorded org has features that add these child relationships or attributes"),
-    ("GET /data/sobjects", "has also", "the recording was shortened by its authors"),
-    ("GET /data/sobjects", "lacks", "the recorded org has features that add these attributes"),
+    ("/describe", "has also associateEntityType", "recorded in v48.0: these attributes came later"),
+    ("/describe", "urls has also defaultValues", "recorded before this address was listed"),
+    ("Event/describe", "urls lacks eventSeriesUpdates", "series of events are not served"),
+    ("Event/describe", "urls has also", "the recorded Event lists fewer addresses than its own global describe"),
 ]
 
 
