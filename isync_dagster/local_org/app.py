@@ -16,7 +16,9 @@ from urllib.parse import parse_qsl, unquote
 import anyio.to_thread
 
 from isync_dagster.local_org.auth import authenticate
+from isync_dagster.local_org.bulk1_wire import refusal_of
 from isync_dagster.local_org.faults import Fault
+from isync_dagster.local_org.routes_schema import check_version
 from isync_dagster.local_org.service import Service, unexpected
 from isync_dagster.local_org.web import ApiError, Call, Reply, Route, dumps, not_found
 
@@ -29,7 +31,6 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 GZIP_FROM: Final = 2_000  # bytes of a body from which compressing pays
 PIECE: Final = 1 << 20
 URI_LIMIT: Final = 16_384
-VERSIONS: Final = tuple(f"{number}.0" for number in range(58, 68))
 
 
 class _Dropped(Exception):
@@ -46,7 +47,8 @@ class App:
         """Answer one request."""
         if scope["type"] != "http":
             return
-        path = unquote(scope["raw_path"].decode("ascii", "replace").split("?")[0])
+        # The sf CLI joins an instance URL that ends in a slash and a path that begins with one.
+        path = "/" + unquote(scope["raw_path"].decode("ascii", "replace").split("?")[0]).lstrip("/")
         method = scope["method"]
         met = [] if path.startswith("/__local_org") else self.service.faults.meet(method, path)
         try:
@@ -114,10 +116,12 @@ class App:
             if refusal is not None:
                 raise ApiError(refusal.status, refusal.code, refusal.message)
             soap = path.lower().startswith("/services/soap")
-            if item is None or ("v" in groups and groups["v"] not in VERSIONS and not soap):
+            if "v" in groups and not soap:
+                check_version(groups["v"])
+            if item is None:
                 raise not_found()
         except ApiError as error:
-            return Reply(error.body(), status=error.status)
+            return refusal_of(path, headers, error)
         try:
             return await anyio.to_thread.run_sync(service.answer, item, call)
         except Exception:  # the boundary of the server: a bug becomes the platform's 500, and a log line

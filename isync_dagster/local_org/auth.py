@@ -1,16 +1,15 @@
-"""Logging in: OAuth token, revoke, userinfo, identity, and the SOAP login; sessions and their end."""
+"""Logging in: the OAuth token flows and revoke; sessions and their end."""
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import secrets
 import threading
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
-from xml.etree import ElementTree
-from xml.sax.saxutils import escape
 
 from isync_dagster.local_org.web import ApiError, Call, Reply, Route, route
 
@@ -18,6 +17,9 @@ if TYPE_CHECKING:
     from isync_dagster.local_org.local_org import LocalOrg
 
 JWT_GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+REFRESH = "refresh tokens"
+PASSWORDS = "passwords"
+CODE_SECONDS = 900
 
 
 @dataclass
@@ -27,6 +29,17 @@ class Session:
     token: str
     user_id: str
     used: float
+    opened: float
+
+
+@dataclass(frozen=True)
+class _Code:
+    """An authorization code that was handed out: for whom, to which address, with which PKCE challenge."""
+
+    user_id: str
+    redirect_uri: str
+    challenge: str | None
+    until: float
 
 
 class Sessions:
@@ -37,22 +50,47 @@ class Sessions:
         self._lock = threading.Lock()
         self._sessions: dict[str, Session] = {}
         self._revoked: set[str] = set()
+        self._codes: dict[str, _Code] = {}
 
     def open(self, user_id: str) -> Session:
         """A new session of a user."""
         token = f"{self._org.org_id[:15]}!AQ.{secrets.token_urlsafe(66).replace('-', '.')}"
-        session = Session(token, user_id, time.monotonic())
+        now = time.monotonic()
+        session = Session(token, user_id, now, now)
         with self._lock:
             self._sessions[token] = session
         return session
 
     def user_of_refresh(self, token: str) -> str | None:
         """Whose refresh token this is, if it still stands."""
+        if token in self._revoked:
+            return None
         settings = self._org.settings
-        good = secrets.compare_digest(token.encode(), settings.refresh_token.encode()) and token not in self._revoked
-        return settings.user_id if good else None
+        if secrets.compare_digest(token.encode(), settings.refresh_token.encode()):
+            return settings.user_id
+        return (self._org.storage.note(REFRESH) or {}).get(token)
 
-    def find(self, token: str) -> Session | None:
+    def new_refresh_token(self, user_id: str) -> str:
+        """A refresh token of a user; it outlives the process."""
+        token = "5Aep861" + secrets.token_urlsafe(48)
+        with self._lock:
+            self._org.storage.set_note(REFRESH, {**(self._org.storage.note(REFRESH) or {}), token: user_id})
+        return token
+
+    def give_code(self, user_id: str, redirect_uri: str, challenge: str | None) -> str:
+        """An authorization code, good once and for a quarter of an hour."""
+        code = "aPrx" + secrets.token_urlsafe(48)
+        with self._lock:
+            self._codes[code] = _Code(user_id, redirect_uri, challenge, time.monotonic() + CODE_SECONDS)
+        return code
+
+    def take_code(self, code: str) -> _Code | None:
+        """What a code stands for; it cannot be taken again."""
+        with self._lock:
+            found = self._codes.pop(code, None)
+        return found if found is not None and found.until > time.monotonic() else None
+
+    def find(self, token: str, *, touch: bool = True) -> Session | None:
         """The live session of a token; using it keeps it alive."""
         now = time.monotonic()
         with self._lock:
@@ -62,7 +100,8 @@ class Sessions:
             if now - session.used > self._org.settings.session_seconds:
                 del self._sessions[token]
                 return None
-            session.used = now
+            if touch:
+                session.used = now
             return session
 
     def end(self, token: str | None = None) -> int:
@@ -73,10 +112,15 @@ class Sessions:
                 self._sessions.clear()
                 return count
             self._revoked.add(token)
+            kept = self._org.storage.note(REFRESH) or {}
+            if kept.pop(token, None):
+                self._org.storage.set_note(REFRESH, kept)
             return 1 if self._sessions.pop(token, None) else 0
 
 
-class _Refusal(Exception):
+class OAuthRefusal(Exception):
+    """A refusal as the OAuth endpoints answer it."""
+
     def __init__(self, error: str, description: str, status: int = 400) -> None:
         super().__init__(description)
         self.reply = Reply({"error": error, "error_description": description}, status=status)
@@ -84,13 +128,11 @@ class _Refusal(Exception):
 
 def token(call: Call) -> Reply:
     """POST /services/oauth2/token."""
-    given = parse_qs(call.body.decode(errors="replace"), keep_blank_values=True)
-    form = {key: values[0] for key, values in given.items()}
-    form.update({key: value for key, value in call.query.items() if key not in form})
+    form = form_of(call)
     try:
         grant = form.get("grant_type")
         if not grant:
-            raise _Refusal("invalid_request", "missing required parameter: grant_type")
+            raise OAuthRefusal("invalid_request", "missing required parameter: grant_type")
         if grant == "password":
             return _password(call, form)
         if grant == "client_credentials":
@@ -99,9 +141,18 @@ def token(call: Call) -> Reply:
             return _jwt(call, form)
         if grant == "refresh_token":
             return _refresh(call, form)
-        raise _Refusal("unsupported_grant_type", "grant type not supported")
-    except _Refusal as refusal:
+        if grant == "authorization_code":
+            return _authorization_code(call, form)
+        raise OAuthRefusal("unsupported_grant_type", "grant type not supported")
+    except OAuthRefusal as refusal:
         return refusal.reply
+
+
+def form_of(call: Call) -> dict[str, str]:
+    """The fields of a form-encoded body, and of the query where the body lacks them."""
+    given = parse_qs(call.body.decode(errors="replace"), keep_blank_values=True)
+    form = {key: values[0] for key, values in given.items()}
+    return {**call.query, **form}
 
 
 def _grant(call: Call, user_id: str, **more: Any) -> Reply:
@@ -120,7 +171,30 @@ def _grant(call: Call, user_id: str, **more: Any) -> Reply:
     return Reply({key: value for key, value in answer.items() if value is not None})
 
 
-def _check_client(call: Call, form: dict[str, str], *, secret: bool) -> None:
+def _authorization_code(call: Call, form: dict[str, str]) -> Reply:
+    found = call.service.sessions.take_code(form.get("code", ""))
+    if found is None:
+        raise OAuthRefusal("invalid_grant", "expired authorization code")
+    check_client(call, form, secret=found.challenge is None)
+    if form.get("redirect_uri") != found.redirect_uri:
+        raise OAuthRefusal("redirect_uri_mismatch", "redirect_uri must match configuration")
+    if found.challenge is not None and challenge_of(form.get("code_verifier", "")) != found.challenge:
+        raise OAuthRefusal("invalid_grant", "invalid code verifier")
+    refresh = call.service.sessions.new_refresh_token(found.user_id)
+    return _grant(call, found.user_id, scope="refresh_token api web", refresh_token=refresh)
+
+
+def challenge_of(verifier: str) -> str:
+    """The S256 challenge of a PKCE verifier.
+
+    >>> challenge_of("dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk")
+    'E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM'
+    """
+    return base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).decode().rstrip("=")
+
+
+def check_client(call: Call, form: dict[str, str], *, secret: bool) -> None:
+    """Refuse an unknown consumer key, and a wrong secret where one is needed."""
     settings = call.org.settings
     client, given = form.get("client_id"), form.get("client_secret")
     header = call.headers.get("authorization", "")
@@ -128,11 +202,11 @@ def _check_client(call: Call, form: dict[str, str], *, secret: bool) -> None:
         try:
             client, _, given = base64.b64decode(header[6:]).decode().partition(":")
         except ValueError as error:
-            raise _Refusal("invalid_client", "invalid client credentials") from error
+            raise OAuthRefusal("invalid_client", "invalid client credentials") from error
     if client != settings.consumer_key:
-        raise _Refusal("invalid_client_id", "client identifier invalid")
+        raise OAuthRefusal("invalid_client_id", "client identifier invalid")
     if secret and not secrets.compare_digest(given or "", settings.consumer_secret):
-        raise _Refusal("invalid_client", "invalid client credentials")
+        raise OAuthRefusal("invalid_client", "invalid client credentials")
 
 
 def user_of(org: LocalOrg, username: str) -> str | None:
@@ -144,24 +218,44 @@ def user_of(org: LocalOrg, username: str) -> str | None:
 
 
 def check_password(org: LocalOrg, username: str, password: str) -> str | None:
-    """The user whose password (with or without the security token) this is; all users of an org share it."""
+    """The user whose password (with or without the security token) this is.
+
+    Users share the org's password until they are given one of their own.
+    """
     settings = org.settings
-    good = (settings.password + settings.security_token, settings.password)
-    if not any(secrets.compare_digest(password.encode(), text.encode()) for text in good):
-        return None
-    return user_of(org, username)
+    user_id = user_of(org, username)
+    own = (org.storage.note(PASSWORDS) or {}).get(user_id) if user_id else None
+    if own is None:
+        good = (settings.password + settings.security_token, settings.password)
+        matches = any(secrets.compare_digest(password.encode(), text.encode()) for text in good)
+    else:
+        texts = (password, password.removesuffix(settings.security_token))
+        matches = any(secrets.compare_digest(_digest(own["salt"], text), own["digest"]) for text in texts)
+    return user_id if matches else None
+
+
+def set_password(org: LocalOrg, user_id: str, password: str) -> None:
+    """Give a user a password of its own; the org keeps its salted digest."""
+    salt = secrets.token_hex(16)
+    entry = {"salt": salt, "digest": _digest(salt, password)}
+    with org.storage.transaction():
+        org.storage.set_note(PASSWORDS, {**(org.storage.note(PASSWORDS) or {}), user_id: entry})
+
+
+def _digest(salt: str, password: str) -> str:
+    return hashlib.scrypt(password.encode(), salt=bytes.fromhex(salt), n=2**12, r=8, p=1).hex()
 
 
 def _password(call: Call, form: dict[str, str]) -> Reply:
-    _check_client(call, form, secret=True)
+    check_client(call, form, secret=True)
     user_id = check_password(call.org, form.get("username", ""), form.get("password", ""))
     if user_id is None:
-        raise _Refusal("invalid_grant", "authentication failure")
+        raise OAuthRefusal("invalid_grant", "authentication failure")
     return _grant(call, user_id)
 
 
 def _client_credentials(call: Call, form: dict[str, str]) -> Reply:
-    _check_client(call, form, secret=True)
+    check_client(call, form, secret=True)
     return _grant(call, call.org.settings.user_id, scope="api")
 
 
@@ -170,7 +264,7 @@ def _jwt(call: Call, form: dict[str, str]) -> Reply:
 
     settings = call.org.settings
     if not settings.jwt_public_key:
-        raise _Refusal("invalid_grant", "user hasn't approved this consumer")
+        raise OAuthRefusal("invalid_grant", "user hasn't approved this consumer")
     try:
         claims: dict[str, Any] = jwt.decode(
             form.get("assertion", ""),
@@ -180,122 +274,33 @@ def _jwt(call: Call, form: dict[str, str]) -> Reply:
         )
         expires = int(claims.get("exp", 0))
     except (jwt.PyJWTError, ValueError) as error:
-        raise _Refusal("invalid_grant", "invalid assertion") from error
+        raise OAuthRefusal("invalid_grant", "invalid assertion") from error
     if expires < time.time() - 30:
-        raise _Refusal("invalid_grant", "expired authorization code")
+        raise OAuthRefusal("invalid_grant", "expired authorization code")
     if claims.get("iss") != settings.consumer_key:
-        raise _Refusal("invalid_client_id", "client identifier invalid")
+        raise OAuthRefusal("invalid_client_id", "client identifier invalid")
     audience = str(claims.get("aud", ""))
     own = call.service.instance_url(call)
     if audience not in ("https://login.salesforce.com", "https://test.salesforce.com") and not audience.startswith(own):
-        raise _Refusal("invalid_grant", "audience is invalid")
+        raise OAuthRefusal("invalid_grant", "audience is invalid")
     user_id = user_of(call.org, str(claims.get("sub", "")))
     if user_id is None:
-        raise _Refusal("invalid_grant", "user hasn't approved this consumer")
+        raise OAuthRefusal("invalid_grant", "user hasn't approved this consumer")
     return _grant(call, user_id, scope="api web", issued_at=None, signature=None)
 
 
 def _refresh(call: Call, form: dict[str, str]) -> Reply:
-    _check_client(call, form, secret=False)
+    check_client(call, form, secret=False)
     user_id = call.service.sessions.user_of_refresh(form.get("refresh_token", ""))
     if user_id is None:
-        raise _Refusal("invalid_grant", "expired access/refresh token")
+        raise OAuthRefusal("invalid_grant", "expired access/refresh token")
     return _grant(call, user_id, scope="refresh_token api web")
 
 
 def revoke(call: Call) -> Reply:
     """POST /services/oauth2/revoke."""
-    form = parse_qs(call.body.decode(errors="replace"))
-    given = (form.get("token") or [call.query.get("token", "")])[0]
-    call.service.sessions.end(given)
+    call.service.sessions.end(form_of(call).get("token", ""))
     return Reply(None, content_type="text/plain")
-
-
-def userinfo(call: Call) -> Reply:
-    """GET /services/oauth2/userinfo and /id/{org}/{user}: who the token speaks for."""
-    assert call.session is not None
-    org, own = call.org, call.service.instance_url(call)
-    found = org.storage.frame('SELECT * FROM "User" WHERE "Id" = ?', [call.session.user_id]).to_dicts()
-    user = found[0] if found else {}
-    return Reply(
-        {
-            "sub": f"{own}/id/{org.org_id}/{call.session.user_id}",
-            "user_id": call.session.user_id,
-            "organization_id": org.org_id,
-            "username": user.get("Username"),
-            "preferred_username": user.get("Username"),
-            "name": user.get("Name"),
-            "display_name": user.get("Name"),
-            "email": user.get("Email"),
-            "email_verified": True,
-            "user_type": "STANDARD",
-            "active": True,
-            "urls": {
-                "rest": f"{own}/services/data/v{{version}}/",
-                "sobjects": f"{own}/services/data/v{{version}}/sobjects/",
-                "query": f"{own}/services/data/v{{version}}/query/",
-                "partner": f"{own}/services/Soap/u/{{version}}/{org.org_id[:15]}",
-                "metadata": f"{own}/services/Soap/m/{{version}}/{org.org_id[:15]}",
-            },
-        }
-    )
-
-
-def soap(call: Call) -> Reply:
-    """POST /services/Soap/u/{v}: login; absent from version 65 on."""
-    try:
-        root = ElementTree.fromstring(call.body)
-    except ElementTree.ParseError:
-        return _fault("soapenv:Client", "INVALID_OPERATION", "The request is no well-formed SOAP message.")
-    name = next((element.tag.partition("}")[2] for element in root.iter() if _parent_is_body(root, element)), "")
-    if name != "login":
-        return _fault("sf:INVALID_OPERATION", "INVALID_OPERATION", f"Operation {name} is not supported here.")
-    if float(call.path["v"]) >= 65:
-        return _fault("sf:INVALID_OPERATION", "INVALID_OPERATION", "SOAP API login() is not available in this version.")
-    values = {element.tag.partition("}")[2]: element.text or "" for element in root.iter()}
-    user_id = check_password(call.org, values.get("username", ""), values.get("password", ""))
-    if user_id is None:
-        refusal = "Invalid username, password, security token; or user locked out."
-        return _fault("INVALID_LOGIN", "INVALID_LOGIN", refusal)
-    session = call.service.sessions.open(user_id)
-    return Reply(_login_result(call, session), content_type="text/xml; charset=utf-8")
-
-
-def _parent_is_body(root: ElementTree.Element, element: ElementTree.Element) -> bool:
-    return any(child is element for body in root if body.tag.endswith("}Body") for child in body)
-
-
-def _login_result(call: Call, session: Session) -> str:
-    org, own, version = call.org, call.service.instance_url(call), call.path["v"]
-    server = f"{own}/services/Soap/u/{version}/{org.org_id[:15]}"
-    sandbox = str(org.settings.is_sandbox).lower()
-    return (
-        '<?xml version="1.0" encoding="UTF-8"?><soapenv:Envelope '
-        'xmlns:soapenv="http://schemas.xmlsoap.org/soap/envelope/" xmlns="urn:partner.soap.sforce.com" '
-        'xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"><soapenv:Body><loginResponse><result>'
-        f"<metadataServerUrl>{escape(server.replace('/u/', '/m/'))}</metadataServerUrl>"
-        f"<passwordExpired>false</passwordExpired><sandbox>{sandbox}</sandbox><serverUrl>{escape(server)}</serverUrl>"
-        f"<sessionId>{escape(session.token)}</sessionId><userId>{session.user_id}</userId><userInfo>"
-        f"<organizationId>{org.org_id}</organizationId><organizationName>{escape(org.settings.name)}</organizationName>"
-        "<organizationMultiCurrency>false</organizationMultiCurrency><orgHasPersonAccounts>false</orgHasPersonAccounts>"
-        f"<sessionSecondsValid>{org.settings.session_seconds}</sessionSecondsValid>"
-        f"<userId>{session.user_id}</userId><userName>{escape(org.settings.username)}</userName>"
-        "<userLanguage>en_US</userLanguage><userLocale>en_US</userLocale><userTimeZone>GMT</userTimeZone>"
-        "<userType>Standard</userType></userInfo></result></loginResponse></soapenv:Body></soapenv:Envelope>"
-    )
-
-
-def _fault(code: str, exception: str, message: str) -> Reply:
-    text = (
-        '<?xml version="1.0" encoding="UTF-8"?><soapenv:Envelope '
-        'xmlns:soapenv="http://schemas.xmlsoap.org/soap/envelope/" xmlns:sf="urn:fault.partner.soap.sforce.com" '
-        'xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"><soapenv:Body><soapenv:Fault>'
-        f"<faultcode>{code}</faultcode><faultstring>{exception}: {escape(message)}</faultstring><detail>"
-        f'<sf:LoginFault xsi:type="sf:LoginFault"><sf:exceptionCode>{exception}</sf:exceptionCode>'
-        f"<sf:exceptionMessage>{escape(message)}</sf:exceptionMessage></sf:LoginFault></detail>"
-        "</soapenv:Fault></soapenv:Body></soapenv:Envelope>"
-    )
-    return Reply(text, status=500, content_type="text/xml; charset=utf-8")
 
 
 def authenticate(sessions: Sessions, headers: dict[str, str]) -> Session:
@@ -317,7 +322,4 @@ def routes() -> list[Route]:
     return [
         route("/services/oauth2/token", open=True, POST=token, GET=token),
         route("/services/oauth2/revoke", open=True, POST=revoke, GET=revoke),
-        route("/services/oauth2/userinfo", GET=userinfo, POST=userinfo),
-        route("/id/(?P<org>[^/]+)/(?P<user>[^/]+)", GET=userinfo),
-        route(r"/services/Soap/u/(?P<v>\d+\.\d)(?:/\w+)?", open=True, POST=soap),
     ]

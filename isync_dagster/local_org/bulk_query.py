@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 RESULT = "result.parquet"
 READ_ROWS = 50_000
+SELECT_ORDER_FROM = 50.0  # results of older versions have their columns by name
 
 
 def run_query(jobs: BulkJobs, job: Job) -> str | None:
@@ -55,6 +56,8 @@ def run_query(jobs: BulkJobs, job: Job) -> str | None:
 def page(result: Path, job: Job, offset: int, rows: int) -> bytes:
     """Rows of a finished query as CSV with its own header line, every value quoted."""
     frame = pl.scan_parquet(result).slice(offset, rows).collect()
+    if float(job.api_version) < SELECT_ORDER_FROM:
+        frame = frame.select(sorted(frame.columns))
     return write_csv(frame, job)
 
 

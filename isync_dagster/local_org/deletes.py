@@ -37,7 +37,7 @@ def delete_rows(writer: Writer, sobject: SObject, frame: pl.DataFrame, *, hard: 
     return pl.concat([done, refused]).select(list(OUTCOME))
 
 
-def _children(writer: Writer, sobject: SObject) -> list[tuple[SObject, ChildRelationship]]:
+def children_of(writer: Writer, sobject: SObject) -> list[tuple[SObject, ChildRelationship]]:
     """The relationships whose rows this org holds; a child that is stored twice in a describe counts once."""
     found: dict[tuple[str, str], tuple[SObject, ChildRelationship]] = {}
     for child in sobject.child_relationships:
@@ -49,7 +49,7 @@ def _children(writer: Writer, sobject: SObject) -> list[tuple[SObject, ChildRela
 
 
 def _refuse_restricted(writer: Writer, sobject: SObject, rows: Rows) -> None:
-    for other, child in _children(writer, sobject):
+    for other, child in children_of(writer, sobject):
         if not child.restricted_delete or not rows.good.height:
             continue
         name = other.name_field
@@ -86,7 +86,7 @@ def _refuse_restricted(writer: Writer, sobject: SObject, rows: Rows) -> None:
 def _take_along(writer: Writer, sobject: SObject, ids: pl.DataFrame, hard: bool, depth: int) -> None:
     """Delete rows, their cascading children first, and empty the other lookups that point at them."""
     cursor = writer.cursor
-    for other, child in _children(writer, sobject):
+    for other, child in children_of(writer, sobject):
         column, table = quote(child.field), quote(other.name)
         field = other.field(child.field)
         assert field is not None

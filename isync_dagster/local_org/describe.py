@@ -37,15 +37,15 @@ _PREFIXLESS: Final = ("Share", "History", "Feed", "ChangeEvent")
 def global_entry(item: SObject, base: str) -> dict[str, Any]:
     """One object as the global describe lists it."""
     url = f"{base}/sobjects/{item.name}"
-    urls = {
-        "compactLayouts": f"{url}/describe/compactLayouts",
-        "rowTemplate": f"{url}/{{ID}}",
-        "approvalLayouts": f"{url}/describe/approvalLayouts",
-        "describe": f"{url}/describe",
-        "quickActions": f"{url}/quickActions",
-        "layouts": f"{url}/describe/layouts",
-        "sobject": url,
-    }
+    urls = {"rowTemplate": f"{url}/{{ID}}", "describe": f"{url}/describe", "sobject": url}
+    if item.layoutable:
+        urls |= {
+            "compactLayouts": f"{url}/describe/compactLayouts",
+            "layouts": f"{url}/describe/layouts",
+            "quickActions": f"{url}/quickActions",
+        }
+    if item.layoutable and item.searchable:
+        urls |= {"approvalLayouts": f"{url}/describe/approvalLayouts", "listviews": f"{url}/listviews"}
     prefixless = item.name.endswith(_PREFIXLESS)
     return {
         "activateable": False,

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import email.parser
-import email.policy
-import json
 import os
 import shutil
+from dataclasses import replace
 from typing import Any, Final
 
 from isync_dagster.local_org.asking import compile_as
 from isync_dagster.local_org.bulk_ingest import UPLOAD, results
 from isync_dagster.local_org.bulk_jobs import DELIMITERS, FINAL, LINE_ENDS, Job
 from isync_dagster.local_org.bulk_query import RESULT, locator, offset_of, page, write_csv
+from isync_dagster.local_org.multipart import is_multipart, read_parts
 from isync_dagster.local_org.soql import SoqlError
 from isync_dagster.local_org.web import ApiError, Call, Reply, Route, not_found, route
 
@@ -31,7 +30,7 @@ _RESULT_KINDS: Final = {
 def create_ingest(call: Call) -> Reply:
     """POST jobs/ingest: JSON, or multipart with the rows in the same call."""
     content: bytes | None = None
-    if call.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+    if is_multipart(call):
         values, content = _multipart(call)
     else:
         values = call.json_object()
@@ -102,22 +101,12 @@ def _csv_options(values: dict[str, Any]) -> dict[str, str]:
 
 
 def _multipart(call: Call) -> tuple[dict[str, Any], bytes]:
-    head = f"Content-Type: {call.headers['content-type']}\r\nMIME-Version: 1.0\r\n\r\n".encode()
-    message = email.parser.BytesParser(policy=email.policy.HTTP).parsebytes(head + call.body)
-    parts: dict[str, bytes] = {}
-    for part in message.iter_parts():
-        name = part.get_param("name", header="content-disposition")
-        payload = part.get_payload(decode=True)
-        parts[str(name)] = payload if isinstance(payload, bytes) else b""
+    parts = {part.name: bytes(part.content) for part in read_parts(call)}
     if "job" not in parts or "content" not in parts:
         raise ApiError(400, "INVALIDJOB", "A multipart job needs a part named job and a part named content")
     if len(parts["content"].decode(errors="replace")) > MULTIPART_LIMIT:
         raise ApiError(400, "CLIENTINPUTERROR", f"Content exceeds the limit of {MULTIPART_LIMIT} characters")
-    try:
-        values = json.loads(parts["job"])
-    except ValueError as error:
-        raise ApiError(400, "JSON_PARSER_ERROR", str(error)) from error
-    return values, parts["content"]
+    return replace(call, body=parts["job"]).json_object(), parts["content"]
 
 
 def _job(call: Call, kind: str) -> Job:
@@ -201,7 +190,11 @@ def list_jobs(kind: str) -> Any:
     """The handler that lists jobs, 1000 a page."""
 
     def handler(call: Call) -> Reply:
-        jobs = call.service.jobs.of_kind(kind)
+        wanted = call.query.get("jobType", "").lower()
+        if wanted not in ("", "v2ingest", "v2query", "classic", "bigobjectingest"):
+            raise ApiError(400, "INVALIDJOB", f"Invalid jobType: {call.query['jobType']}")
+        own = "v2ingest" if kind == "ingest" else "v2query"
+        jobs = call.service.jobs.of_kind(kind) if wanted in ("", own) else []
         start = offset_of(call.query["queryLocator"]) or 0 if call.query.get("queryLocator") else 0
         shown = jobs[start : start + PAGE_LIST]
         done = start + PAGE_LIST >= len(jobs)

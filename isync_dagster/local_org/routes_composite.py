@@ -16,6 +16,10 @@ MOST: Final = 25
 MOST_NODES: Final = 500
 TREE_MOST: Final = 200
 SHOWN_HEADERS: Final = ("Location", "ETag", "Last-Modified")
+MOST_COSTLY: Final = 5
+MOST_GRAPHS: Final = 75
+_COLLECTION: Final = re.compile(r"/composite/sobjects", re.IGNORECASE)
+_COSTLY: Final = re.compile(r"/composite/sobjects|/query(?:All)?/?\?", re.IGNORECASE)
 _REFERENCE: Final = re.compile(r"@\{([^}]+)\}")
 
 
@@ -23,7 +27,7 @@ class _Halt(Exception):
     """Ends the transaction of an all-or-none composite."""
 
 
-def _sub_call(call: Call, method: str, url: str, body: Any, headers: Mapping[str, str]) -> Reply:
+def sub_call(call: Call, method: str, url: str, body: Any, headers: Mapping[str, str]) -> Reply:
     """Answer one subrequest as if it had come by itself."""
     if not url.startswith("/"):
         url = f"/services/data/{url}"
@@ -76,6 +80,18 @@ def _lookup(path: str, answers: Mapping[str, Any]) -> Any:
     return value
 
 
+def _insisting(url: str, body: Any) -> tuple[str, Any]:
+    """A collections call inside an all-or-none composite: the outer flag overrides the inner one."""
+    if isinstance(body, dict):
+        return url, {**body, "allOrNone": True}
+    plain = re.sub(r"[?&]allOrNone=\w*", "", url, flags=re.IGNORECASE)
+    return (f"{plain}&allOrNone=true" if "?" in plain else url), body
+
+
+def _has_refusals(body: Any) -> bool:
+    return isinstance(body, list) and any(isinstance(row, dict) and row.get("success") is False for row in body)
+
+
 def headers_of(request: Mapping[str, Any]) -> dict[str, Any]:
     """The `httpHeaders` of a subrequest."""
     found = request.get("httpHeaders")
@@ -91,22 +107,20 @@ def _run(call: Call, requests: list[dict[str, Any]], *, all_or_none: bool) -> tu
         reference = str(request.get("referenceId") or "")
         try:
             url = str(_resolve(request.get("url", ""), answers))
-            reply = _sub_call(
-                call,
-                str(request.get("method", "GET")),
-                url,
-                _resolve(request.get("body"), answers),
-                headers_of(request),
-            )
+            body = _resolve(request.get("body"), answers)
+            collection = _COLLECTION.search(url) is not None
+            if all_or_none and collection:
+                url, body = _insisting(url, body)
+            reply = sub_call(call, str(request.get("method", "GET")), url, body, headers_of(request))
         except ApiError as error:
-            reply = Reply(error.body(), status=error.status)
+            reply, collection = Reply(error.body(), status=error.status), False
+        if all_or_none and collection and _has_refusals(reply.body):
+            good = False
         if reply.status < 300:
             answers[reference] = reply.body
         else:
             good = good and reply.status == 304
-        headers = {
-            name: value for name, value in reply.headers.items() if name in ("Location", "ETag", "Last-Modified")
-        }
+        headers = {name: value for name, value in reply.headers.items() if name in SHOWN_HEADERS}
         shown.append(
             {"body": reply.body, "httpHeaders": headers, "httpStatusCode": reply.status, "referenceId": reference}
         )
@@ -155,6 +169,8 @@ def composite(call: Call) -> Reply:
     requests = objects(given, "compositeRequest")
     if len(requests) > MOST:
         raise ApiError(400, "LIMIT_EXCEEDED", f"Limit of {MOST} subrequests exceeded")
+    if sum(bool(_COSTLY.search(str(request.get("url", "")))) for request in requests) > MOST_COSTLY:
+        raise ApiError(400, "LIMIT_EXCEEDED", f"Limit of {MOST_COSTLY} query and collection subrequests exceeded")
     shown, _ = _transactional(call, requests, all_or_none=bool(given.get("allOrNone", False)))
     return Reply({"compositeResponse": shown})
 
@@ -175,7 +191,7 @@ def batch(call: Call) -> Reply:
             halted = {"errorCode": "BATCH_PROCESSING_HALTED", "message": "Batch processing halted per request"}
             results.append({"statusCode": 412, "result": [halted]})
             continue
-        reply = _sub_call(call, method, str(request.get("url", "")), request.get("richInput"), {})
+        reply = sub_call(call, method, str(request.get("url", "")), request.get("richInput"), {})
         failed = failed or reply.status >= 400
         results.append({"statusCode": reply.status, "result": reply.body})
     return Reply({"hasErrors": failed, "results": results})
@@ -187,6 +203,8 @@ def graph(call: Call) -> Reply:
     graphs = [(item, objects(item, "compositeRequest")) for item in objects(given, "graphs")]
     if sum(len(requests) for _, requests in graphs) > MOST_NODES:
         raise ApiError(400, "LIMIT_EXCEEDED", f"Limit of {MOST_NODES} nodes exceeded")
+    if len(graphs) > MOST_GRAPHS:
+        raise ApiError(400, "LIMIT_EXCEEDED", f"Limit of {MOST_GRAPHS} graphs exceeded")
     answer: list[dict[str, Any]] = []
     for item, requests in graphs:
         shown, good = _transactional(call, requests, all_or_none=True)

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from isync_dagster.local_org.asking import ask
 from isync_dagster.local_org.cursors import STEP, Answer
+from isync_dagster.local_org.query_columns import column_metadata
 from isync_dagster.local_org.soql import CompiledQuery, SoqlError, records, run
 from isync_dagster.local_org.web import ApiError, Call, Reply, Route, route
 
@@ -21,19 +22,21 @@ def query(include_deleted: bool) -> Any:
     def handler(call: Call) -> Reply:
         if "explain" in call.query:
             return _explain(call)
-        text = call.query.get("q")
+        text = call.query.get("q", "").rstrip()
         if not text:
             raise ApiError(400, "MALFORMED_QUERY", "A query string has to be specified")
         try:
             compiled = ask(call, text, include_deleted=include_deleted)
         except SoqlError as error:
             raise ApiError(400, error.code, error.message) from error
-        return _first(call, compiled)
+        if call.query.get("columns", "").lower() == "true":
+            return Reply(column_metadata(compiled))
+        return first_page(call, compiled)
 
     return handler
 
 
-def _first(call: Call, compiled: CompiledQuery) -> Reply:
+def first_page(call: Call, compiled: CompiledQuery) -> Reply:
     """The first page of an answer; the rows after it are kept on disk."""
     size = PAGE if compiled.is_aggregate else _page_size(call)
     with call.org.storage.cursor() as cursor:

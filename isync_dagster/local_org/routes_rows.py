@@ -1,23 +1,23 @@
-"""Resources of single records: create, read, update, upsert, delete, blobs, relationships, deltas."""
+"""Resources of single records: create, read, update, upsert, delete, relationships."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any
 
 import polars as pl
 
+from isync_dagster.local_org.asking import ask
 from isync_dagster.local_org.ids import is_id, to18
 from isync_dagster.local_org.org_schema import quote
+from isync_dagster.local_org.routes_query import first_page
 from isync_dagster.local_org.routes_schema import basic, known
-from isync_dagster.local_org.soql import compile_query, records, run
+from isync_dagster.local_org.row_requests import check_conditions, given_record
+from isync_dagster.local_org.soql import SoqlError, records, run
 from isync_dagster.local_org.unique import key, sql_key
 from isync_dagster.local_org.values import parse
 from isync_dagster.local_org.web import ApiError, Call, Reply, Route, not_found, route
 from isync_dagster.local_org.writes import Result, delete, refuse_single, write
 from isync_dagster.schema.model import Field, SObject
-
-KEPT_DAYS: Final = 15  # how far back getDeleted looks
 
 
 def _user(call: Call) -> str:
@@ -28,7 +28,7 @@ def _user(call: Call) -> str:
 def create(call: Call) -> Reply:
     """POST sobjects/{Object}."""
     sobject = known(call)
-    found = write(call.org, _user(call), "insert", sobject, [call.json_object()])[0]
+    found = write(call.org, _user(call), "insert", sobject, [given_record(call, sobject)])[0]
     refuse_single(found)
     return _created(call, sobject, found)
 
@@ -80,7 +80,7 @@ def rows_by_id(call: Call, sobject: SObject, ids: list[str], names: list[str]) -
     """Records in the shape of a REST read, deleted ones too, in the order of their ids."""
     listed = ", ".join(f"'{record_id}'" for record_id in ids)
     text = f"SELECT {', '.join(dict.fromkeys(names))} FROM {sobject.name} WHERE Id IN ({listed})"
-    compiled = compile_query(text, call.org.schema, now=call.org.query_time(), include_deleted=True)
+    compiled = ask(call, text, include_deleted=True)
     with call.org.storage.cursor() as cursor:
         return records(run(cursor, compiled), compiled, version=call.version)
 
@@ -88,14 +88,17 @@ def rows_by_id(call: Call, sobject: SObject, ids: list[str], names: list[str]) -
 def read(call: Call) -> Reply:
     """GET sobjects/{Object}/{id}."""
     sobject = known(call)
-    return Reply(read_row(call, sobject, _record_id(call, sobject)))
+    record_id = _record_id(call, sobject)
+    headers, unchanged = check_conditions(call, sobject, record_id)
+    return unchanged or Reply(read_row(call, sobject, record_id), headers=headers)
 
 
 def update(call: Call) -> Reply:
     """PATCH sobjects/{Object}/{id}."""
     sobject = known(call)
     record_id = _record_id(call, sobject)
-    given = call.json_object()
+    check_conditions(call, sobject, record_id)
+    given = given_record(call, sobject)
     if any(name.lower() == "id" for name in given):
         raise ApiError(400, "INVALID_FIELD", "The Id field should not be specified in the sobject data.")
     refuse_single(write(call.org, _user(call), "update", sobject, [{**given, "Id": record_id}])[0])
@@ -105,7 +108,9 @@ def update(call: Call) -> Reply:
 def remove(call: Call) -> Reply:
     """DELETE sobjects/{Object}/{id}."""
     sobject = known(call)
-    refuse_single(delete(call.org, _user(call), sobject, [_record_id(call, sobject)])[0])
+    record_id = _record_id(call, sobject)
+    check_conditions(call, sobject, record_id)
+    refuse_single(delete(call.org, _user(call), sobject, [record_id])[0])
     return Reply(None, status=204)
 
 
@@ -166,7 +171,7 @@ def upsert(call: Call) -> Reply:
     """PATCH sobjects/{Object}/{ExternalId}/{value}: 201 created, 200 updated, 300 several match."""
     sobject = known(call)
     field, value = _key(call, sobject)
-    given = call.json_object()
+    given = given_record(call, sobject)
     if any(name.lower() == field.name.lower() for name in given):
         raise ApiError(400, "INVALID_FIELD", f"The {field.name} field should not be specified in the sobject data.")
     if field.name == "Id":
@@ -205,12 +210,14 @@ def _follow(call: Call, sobject: SObject) -> Reply:
     if child is None:
         raise not_found()
     other = call.org.schema[child.child_s_object]
-    names = ", ".join(item.name for item in other.fields)
+    asked = [item.strip() for item in call.query.get("fields", "").split(",") if item.strip()]
+    names = ", ".join(asked or [item.name for item in other.fields])
     text = f"SELECT {names} FROM {other.name} WHERE {child.field} = '{record_id}'"
-    compiled = compile_query(text, call.org.schema, now=call.org.query_time())
-    with call.org.storage.cursor() as cursor:
-        rows = records(run(cursor, compiled), compiled, version=call.version)
-    return Reply({"totalSize": len(rows), "done": True, "records": rows})
+    try:
+        compiled = ask(call, text)
+    except SoqlError as error:
+        raise ApiError(400, error.code, error.message) from error
+    return first_page(call, compiled)
 
 
 def _follow_up(call: Call, sobject: SObject, lookup: Field, record_id: str) -> Reply:
@@ -222,64 +229,11 @@ def _follow_up(call: Call, sobject: SObject, lookup: Field, record_id: str) -> R
     return Reply(read_row(call, parent, parent_id))
 
 
-def _span(call: Call) -> tuple[datetime, datetime]:
-    try:
-        start, end = (
-            datetime.fromisoformat(call.query[name].replace(" ", "+")).astimezone(UTC).replace(tzinfo=None)
-            for name in ("start", "end")
-        )
-    except (KeyError, ValueError) as error:
-        raise ApiError(400, "INVALID_REPLICATION_DATE", "start and end must be dates with a time zone") from error
-    start, end = start.replace(second=0), end.replace(second=0)
-    if end - start < timedelta(minutes=1):
-        raise ApiError(400, "INVALID_REPLICATION_DATE", "startDate before endDate by at least one minute required")
-    return start, end
-
-
-def updated(call: Call) -> Reply:
-    """GET sobjects/{Object}/updated."""
-    sobject = known(call)
-    start, end = _span(call)
-    rows = call.org.storage.rows(
-        f'SELECT "Id" FROM {quote(sobject.name)} WHERE "SystemModstamp" >= ? AND "SystemModstamp" < ? '
-        'AND NOT "IsDeleted"',
-        [start, end],
-    )
-    return Reply({"ids": [row[0] for row in rows], "latestDateCovered": _json_time(end)})
-
-
-def deleted(call: Call) -> Reply:
-    """GET sobjects/{Object}/deleted."""
-    sobject = known(call)
-    start, end = _span(call)
-    earliest = call.org.now() - timedelta(days=KEPT_DAYS)
-    if start < earliest:
-        raise ApiError(400, "INVALID_REPLICATION_DATE", f"start is more than {KEPT_DAYS} days ago")
-    rows = call.org.storage.rows(
-        f'SELECT "Id", "SystemModstamp" FROM {quote(sobject.name)} WHERE "IsDeleted" AND "SystemModstamp" >= ? '
-        'AND "SystemModstamp" < ?',
-        [start, end],
-    )
-    return Reply(
-        {
-            "deletedRecords": [{"id": row[0], "deletedDate": _json_time(row[1])} for row in rows],
-            "earliestDateAvailable": _json_time(earliest),
-            "latestDateCovered": _json_time(end),
-        }
-    )
-
-
-def _json_time(moment: datetime) -> str:
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.000+0000")
-
-
 def routes() -> list[Route]:
     """The resources of this module; the order tells the more special path first."""
     one = r"~/sobjects/(?P<object>\w+)"
     return [
         route(one, GET=basic, POST=create),
-        route(f"{one}/updated", GET=updated),
-        route(f"{one}/deleted", GET=deleted),
         route(f"{one}/(?P<id>[^/]+)", GET=read, PATCH=update, DELETE=remove, POST=insert_by_key),
         route(f"{one}/(?P<key>[^/]+)/(?P<value>.+)", GET=read_by_key, PATCH=upsert, DELETE=delete_by_key),
     ]

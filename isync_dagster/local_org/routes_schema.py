@@ -8,29 +8,38 @@ from typing import Any, Final
 
 from isync_dagster.local_org import describe
 from isync_dagster.local_org.org_schema import quote
-from isync_dagster.local_org.web import Call, Reply, Route, not_found, route
+from isync_dagster.local_org.web import ApiError, Call, Reply, Route, not_found, route
 from isync_dagster.schema.model import SObject
 
-RELEASES: Final = {
-    "58.0": "Summer '23",
-    "59.0": "Winter '24",
-    "60.0": "Spring '24",
-    "61.0": "Summer '24",
-    "62.0": "Winter '25",
-    "63.0": "Spring '25",
-    "64.0": "Summer '25",
-    "65.0": "Winter '26",
-    "66.0": "Spring '26",
-    "67.0": "Summer '26",
-}
+OLDEST: Final = 31  # versions below are retired
+NEWEST: Final = 67
+
+
+def label_of(version: int) -> str:
+    """The release that a version came with: three a year.
+
+    >>> label_of(31), label_of(59), label_of(67)
+    ("Summer '14", "Winter '24", "Summer '26")
+    """
+    season = ("Spring", "Summer", "Winter")[version % 3]
+    return f"{season} '{(version + 11) // 3 + (season != 'Summer')}"
+
+
+def check_version(text: str) -> None:
+    """Refuse a version that is retired (410) or not there (404)."""
+    number = float(text)
+    if number < OLDEST:
+        raise ApiError(410, "UNSUPPORTED_API_VERSION", f"API version {text} is retired")
+    if number > NEWEST or number != int(number):
+        raise not_found()
 
 
 def versions(call: Call) -> Reply:
     """GET /services/data: no login needed."""
     return Reply(
         [
-            {"label": label, "url": f"/services/data/v{version}", "version": version}
-            for version, label in RELEASES.items()
+            {"label": label_of(number), "url": f"/services/data/v{number}.0", "version": f"{number}.0"}
+            for number in range(OLDEST, NEWEST + 1)
         ]
     )
 

@@ -12,13 +12,20 @@ import duckdb
 from isync_dagster.local_org import (
     auth,
     routes_bulk,
+    routes_bulk1,
     routes_collections,
     routes_composite,
     routes_control,
+    routes_deltas,
+    routes_identity,
+    routes_layouts,
     routes_query,
     routes_rows,
     routes_schema,
+    routes_search,
+    routes_soap,
 )
+from isync_dagster.local_org.bulk1_jobs import Bulk1Jobs
 from isync_dagster.local_org.bulk_jobs import BulkJobs
 from isync_dagster.local_org.cursors import Cursors
 from isync_dagster.local_org.faults import Faults
@@ -40,15 +47,22 @@ class Service:
         self.call_limit = org.settings.daily_requests
         self._lock = threading.Lock()
         self.jobs = BulkJobs(org)
+        self.bulk1 = Bulk1Jobs(org)
         self.modified = time.time()
         self.routes: list[Route] = [
             *auth.routes(),
+            *routes_identity.routes(),
+            *routes_soap.routes(),
             *routes_control.routes(),
             *routes_schema.routes(),
             *routes_bulk.routes(),
+            *routes_bulk1.routes(),
             *routes_query.routes(),
+            *routes_search.routes(),
+            *routes_layouts.routes(),
             *routes_collections.routes(),
             *routes_composite.routes(),
+            *routes_deltas.routes(),
             *routes_rows.routes(),
         ]
 
@@ -56,6 +70,7 @@ class Service:
         """Stop the background work."""
         self.jobs.close()
         self.cursors.close()
+        self.bulk1.close()
 
     def instance_url(self, call: Call) -> str:
         """The URL under which this client reaches the org."""
@@ -82,6 +97,9 @@ class Service:
 
     def answer(self, item: Route, call: Call) -> Reply:
         """Run the handler of an authenticated call; every refusal becomes the platform's envelope."""
+        # Clients that know no PATCH say it with a POST.
+        if call.method == "POST" and (meant := call.query.get("_HttpMethod", "").upper()):
+            call.method = meant
         handler = item.handlers.get(call.method) or (item.handlers.get("GET") if call.method == "HEAD" else None)
         try:
             if handler is None:

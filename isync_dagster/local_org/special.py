@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from isync_dagster.local_org import special_files as files
 from isync_dagster.local_org import special_people as people
 from isync_dagster.local_org import special_sales as sales
 from isync_dagster.local_org.org_schema import quote
@@ -35,6 +36,8 @@ def before_insert(writer: Writer, sobject: SObject, rows: Rows) -> None:
         case "Event":
             people.refuse_activities(rows)
             people.refuse_events(rows)
+        case "ContentVersion":
+            files.refuse_versions(rows)
         case _:
             pass
 
@@ -55,6 +58,8 @@ def fill_special(writer: Writer, sobject: SObject, rows: Rows) -> None:
         case "Event":
             people.time_events(rows)
             people.account_of_activity(writer, rows)
+        case "ContentVersion":
+            files.fill_versions(writer, rows)
         case _:
             pass
 
@@ -72,6 +77,8 @@ def after_insert(writer: Writer, sobject: SObject, frame: pl.DataFrame) -> None:
             sales.total_lines(writer, sobject, frame.select(pl.col("OrderId").alias("id")))
         case "Opportunity":
             _primary_contacts(writer, frame)
+        case "ContentVersion":
+            files.publish_versions(writer, frame)
         case _:
             pass
 

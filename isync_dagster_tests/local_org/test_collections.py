@@ -153,3 +153,32 @@ def test_batch_and_tree(client: Client) -> None:
     del tree["records"][0]["Contacts"]["records"][0]["LastName"]  # type: ignore[index]
     answer = client.call("POST", "/composite/tree/Account", json=tree)
     assert (answer.status_code, [item["referenceId"] for item in answer.json()["results"]]) == (400, ["r2"])
+
+
+def test_an_outer_all_or_none_overrides_a_collection_inside(client: Client) -> None:
+    base = "/services/data/v62.0"
+    rows = [{"attributes": {"type": "Account"}, "Name": "outer"}, {"attributes": {"type": "Account"}}]
+    requests = [
+        {"method": "POST", "url": f"{base}/sobjects/Account", "referenceId": "a", "body": {"Name": "outer"}},
+        {"method": "POST", "url": f"{base}/composite/sobjects", "referenceId": "b",
+         "body": {"allOrNone": False, "records": rows}},
+    ]  # fmt: skip
+    answer = client.call("POST", "/composite", json={"allOrNone": True, "compositeRequest": requests})
+    shown = answer.json()["compositeResponse"]
+    assert shown[0]["body"][0]["errorCode"] == "PROCESSING_HALTED"
+    assert [row["errors"][0]["statusCode"] for row in shown[1]["body"]] == [
+        "ALL_OR_NONE_OPERATION_ROLLED_BACK",
+        "REQUIRED_FIELD_MISSING",
+    ]
+    assert client.query("SELECT Id FROM Account WHERE Name = 'outer'") == []
+    loose = client.call("POST", "/composite", json={"allOrNone": False, "compositeRequest": requests}).json()
+    assert [row["success"] for row in loose["compositeResponse"][1]["body"]] == [True, False]
+    assert len(client.query("SELECT Id FROM Account WHERE Name = 'outer'")) == 2
+
+
+def test_a_composite_holds_five_queries(client: Client) -> None:
+    query = {"method": "GET", "url": "/services/data/v62.0/query?q=SELECT+Id+FROM+User"}
+    requests = [{**query, "referenceId": f"q{number}"} for number in range(6)]
+    assert client.call("POST", "/composite", json={"compositeRequest": requests[:5]}).status_code == 200
+    refused = client.call("POST", "/composite", json={"compositeRequest": requests})
+    assert (refused.status_code, refused.json()[0]["errorCode"]) == (400, "LIMIT_EXCEEDED")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import uuid
+from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
 
 import pytest
@@ -218,8 +219,12 @@ def test_relationships_and_deltas_are_resources(client: Client) -> None:
     assert client.call("GET", f"/sobjects/Contact/{contact}/Account").json()["Name"] == "Rel"
     kids = client.call("GET", f"/sobjects/Account/{account}/Contacts").json()
     assert [kid["Id"] for kid in kids["records"]] == [contact]
-    span = {"start": "2026-01-01T00:00:00+00:00", "end": "2100-01-01T00:00:00+00:00"}
+    now = datetime.now(UTC)
+    span = {"start": (now - timedelta(days=1)).isoformat(), "end": (now + timedelta(days=1)).isoformat()}
     assert contact in client.call("GET", "/sobjects/Contact/updated/", params=span).json()["ids"]
+    long_ago = {**span, "start": (now - timedelta(days=31)).isoformat()}
+    refused = client.call("GET", "/sobjects/Contact/updated/", params=long_ago)
+    assert refused.json()[0]["errorCode"] == "INVALID_REPLICATION_DATE"
 
 
 def test_blobs(client: Client) -> None:

@@ -21,8 +21,8 @@ from isync_dagster_tests.local_org.orgs import Client, make_org
 
 def test_versions_directory_limits_and_counts(client: Client) -> None:
     versions = client.call("GET", "/services/data/").json()
-    assert [versions[0]["version"], versions[-1]["version"]] == ["58.0", "67.0"]
-    assert client.call("GET", "/services/data/v20.0/sobjects").json()[0]["errorCode"] == "NOT_FOUND"
+    assert [versions[0]["version"], versions[-1]["version"]] == ["31.0", "67.0"]
+    assert client.call("GET", "/services/data/v68.0/sobjects").json()[0]["errorCode"] == "NOT_FOUND"
     assert client.call("GET", "/").json()["sobjects"] == "/services/data/v62.0/sobjects"
     answer = client.call("GET", "/limits/")
     assert answer.json()["DailyApiRequests"]["Max"] == 5_000_000

@@ -115,7 +115,7 @@ OPPORTUNITY = sobject(
     HasOpportunityLineItem boolean d; Pricebook2Id reference cund > Pricebook2 as Pricebook2 < Opportunities
     LastActivityDate date n; LastStageChangeDate datetime n
     FiscalQuarter int n [Fiscal]; FiscalYear int n [Fiscal]; Fiscal string(6) n
-    ContactId reference cn > Contact
+    ContactId reference cn > Contact < Opportunities
     @viewed
     HasOpenActivity boolean d; HasOverdueTask boolean d
     LastAmountChangedHistoryId reference n > OpportunityHistory as LastAmountChangedHistory

@@ -112,7 +112,22 @@ LICENSE = sobject(
 ORGANIZATION = sobject(
     "Organization",
     f"""
-    Name string(80) uN; Division string(80) un; Phone phone(40) un; PrimaryContact string(80) un
+    Name string(80) uN; Division string(80) un; @address; Phone phone(40) un; Fax phone(40) un
+    PrimaryContact string(80) un; ReceivesInfoEmails boolean d; ReceivesAdminInfoEmails boolean d
+    PreferencesRequireOpportunityProducts boolean d; PreferencesTransactionSecurityPolicy boolean d
+    PreferencesTerminateOldestSession boolean d; PreferencesConsentManagementEnabled boolean d
+    PreferencesAutoSelectIndividualOnMerge boolean d; PreferencesLightningLoginEnabled boolean d
+    PreferencesOnlyLLPermUserAllowed boolean d; UsesStartDateAsFiscalYearName boolean d
+    DefaultAccountAccess picklist(40) d {{None|Read|Edit*}}
+    DefaultContactAccess picklist(40) d {{None|Read|Edit|ControlledByParent*}}
+    DefaultOpportunityAccess picklist(40) d {{None|Read|Edit*}}
+    DefaultLeadAccess picklist(40) d {{None|Read|Edit|ReadEditTransfer*}}
+    DefaultCaseAccess picklist(40) d {{None|Read|Edit|ReadEditTransfer*}}
+    DefaultCalendarAccess picklist(40) d {{HideDetails|HideDetailsInsert*|ShowDetails|ShowDetailsInsert|AllowEdits}}
+    DefaultPricebookAccess picklist(40) d {{None|Read|ReadSelect*}}; DefaultCampaignAccess picklist(40) d {{None|Read|Edit|All*}}
+    ComplianceBccEmail email(80) n; UiSkin picklist(40) d {{Theme3*|Theme4}}; SignupCountryIsoCode string(2) n
+    NumKnowledgeService int n; WebToCaseDefaultOrigin string(40) n; MonthlyPageViewsUsed int n
+    MonthlyPageViewsEntitlement int n
     DefaultLocaleSidKey picklist(40) u {LOCALES}; TimeZoneSidKey picklist(40) u {ZONES}
     LanguageLocaleKey picklist(40) u {{en_US*|de|fr|ja}}; FiscalYearStartMonth int n
     OrganizationType picklist(40) n {{Team Edition|Professional Edition|Enterprise Edition|Developer Edition

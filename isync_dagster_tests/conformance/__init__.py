@@ -1,0 +1,1 @@
+"""The local org against clients that nobody here wrote: `make conformance`."""

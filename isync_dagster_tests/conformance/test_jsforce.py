@@ -1,0 +1,142 @@
+"""jsforce from npm against the local org."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from isync_dagster.local_org.server import Served
+from isync_dagster_tests.conformance.npm import needs_clients, run_jsforce, serves
+
+pytestmark = needs_clients
+
+
+def feature(name: str) -> Callable[[Any], Any]:
+    return pytest.mark.feature("jsforce 3.10", name)
+
+
+@feature("SOAP and OAuth login, identity, logout")
+def test_login(served: Served) -> None:
+    seen = run_jsforce(served, "login")
+    assert seen["info"]["organizationId"] == served.org.org_id
+    assert seen["wrong"]["message"].startswith("INVALID_LOGIN: Invalid username")
+    assert seen["username"] == served.username
+    assert seen["after"]["code"] == "INVALID_SESSION_ID"
+
+
+@feature("refresh token on an expired session")
+def test_refresh(served: Served) -> None:
+    assert run_jsforce(served, "refresh") == {"refreshed": 1, "id": served.org.org_id}
+
+
+@feature("web-server login with PKCE, code good once")
+def test_web_server(served: Served) -> None:
+    seen = run_jsforce(served, "webServer")
+    assert (seen["page"], seen["state"], seen["fresh"]) == (200, "s1", True)
+    assert seen["user"]["organizationId"] == served.org.org_id
+    assert seen["again"]["code"] == "invalid_grant"
+
+
+@feature("create, retrieve, update, upsert, destroy, one and many")
+def test_crud(served: Served) -> None:
+    seen = run_jsforce(served, "crud")
+    assert seen["read"] == seen["label"]
+    assert [item["success"] for item in seen["many"]] == [True, True, False]
+    assert seen["several"] == [f"{seen['label']} a", f"{seen['label']} b"]
+    assert [item["created"] for item in seen["upserts"]] == [True, False]
+    assert [item["created"] for item in seen["upsertMany"]] == [False, True]
+    assert seen["wrong"] == {"code": "REQUIRED_FIELD_MISSING", "message": "Required fields are missing: [Name]"}
+    assert seen["missing"]["code"] == "ENTITY_IS_DELETED"
+
+
+@feature("query, find, count, subquery, autoFetch, search, errors")
+def test_query(served: Served) -> None:
+    seen = run_jsforce(served, "query")
+    assert seen["nested"] == ["a", "b"]
+    assert (seen["dates"], seen["count"], seen["events"]) == (1, 2, 1)
+    assert seen["wrong"]["code"] == "INVALID_FIELD"
+    assert seen["search"] == [seen["label"]]
+    assert seen["more"] == seen["total"]
+
+
+@feature("describe with cache, describeGlobal, layouts, compactLayouts, approvalLayouts")
+def test_describe(served: Served) -> None:
+    seen = run_jsforce(served, "describe")
+    assert seen["fields"] > 20 and seen["same"] and seen["global"] > 20
+    assert seen["mappings"] == 2 and seen["one"].startswith("00h")
+
+
+@feature("recent, limits, updated, deleted, limitInfo")
+def test_misc(served: Served) -> None:
+    seen = run_jsforce(served, "misc")
+    assert seen["updated"] and seen["deleted"]
+    assert seen["made"] in seen["recent"]
+    assert seen["usage"]["apiUsage"]["used"] > 0
+
+
+@feature("composite, tree, graph")
+def test_composite(served: Served) -> None:
+    assert run_jsforce(served, "composite") == {
+        "codes": [201, 200],
+        "found": 1,
+        "tree": False,
+        "graphs": [True, False],
+    }
+
+
+@feature("SOAP: create, update, upsert, delete, undelete, emptyRecycleBin, merge, convertLead, getUserInfo")
+def test_soap(served: Served) -> None:
+    seen = run_jsforce(served, "soap")
+    ids = seen["ids"]
+    assert seen["merged"]["mergedRecordIds"] == [ids[1]]
+    assert seen["merged"]["updatedRelatedIds"] == [seen["contact"]]
+    assert seen["after"]["Site"] == "merged"
+    assert [row["Id"] for row in seen["after"]["Contacts"]["records"]] == [seen["contact"]]
+    assert seen["back"][0]["success"] and seen["alive"] == 1
+    assert seen["emptied"][0]["success"] and seen["purged"] == 0
+    lead, converted = seen["lead"], seen["converted"]
+    assert lead["IsConverted"] is True
+    assert lead["ConvertedAccountId"] == converted["accountId"]
+    assert lead["ConvertedContactId"] == converted["contactId"]
+    assert seen["info"]["organizationId"] == served.org.org_id
+
+
+@feature("Bulk 1.0 (XML control, CSV rows): insert, update, upsert, delete, query, abort, errors")
+def test_bulk1(served: Served) -> None:
+    seen = run_jsforce(served, "bulk1")
+    assert seen["names"] == seen["rows"]
+    assert [item["success"] for item in seen["inserted"]] == [True] * 5 + [False]
+    assert all(item["success"] for item in seen["updated"] + seen["deleted"])
+    assert seen["upserted"][0]["created"] is True
+    assert seen["found"] == 5
+    assert seen["info"]["state"] == "Open"
+    assert "InvalidJob" in seen["wrong"]["code"]
+
+
+@feature("Bulk 2.0: loadAndWaitForResults, query, delete, hardDelete, abort, delete job, CRLF and semicolon")
+def test_bulk2(served: Served) -> None:
+    seen = run_jsforce(served, "bulk2")
+    assert (seen["success"], seen["found"], seen["gone"], seen["hard"]) == (1500, 1500, 3, 2)
+    assert seen["failed"][0]["sf__Error"].startswith("REQUIRED_FIELD_MISSING:")
+    assert seen["state"] == "Aborted"
+    assert [row["Site"] for row in seen["csv"]] == ["x"]
+    assert seen["wrong"]["code"] == "API_ERROR"
+
+
+@feature("Tooling: query, describeGlobal")
+def test_tooling(served: Served) -> None:
+    if not serves(served, "GET", "/services/data/v62.0/tooling/sobjects"):
+        pytest.skip("the Tooling API is not served by this version")
+    seen = run_jsforce(served, "tooling")
+    assert seen["size"] is not None and seen["global"] > 0
+
+
+@feature("Metadata: describe, list, read")
+def test_metadata(served: Served) -> None:
+    if not serves(served, "POST", "/services/Soap/m/62.0"):
+        pytest.skip("the Metadata API is not served by this version")
+    seen = run_jsforce(served, "metadata")
+    assert "Project__c" in seen["listed"]
+    assert seen["read"] == "Project__c" and seen["described"] > 0
