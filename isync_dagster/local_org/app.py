@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl, unquote
 import anyio.to_thread
 
 from isync_dagster.local_org.auth import authenticate
-from isync_dagster.local_org.faults import Fault
+from isync_dagster.local_org.faults import READ_ONLY, Fault
 from isync_dagster.local_org.service import Service, unexpected
 from isync_dagster.local_org.web import ApiError, Call, Reply, Route, dumps, not_found
 
@@ -29,6 +29,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 GZIP_FROM: Final = 2_000  # bytes of a body from which compressing pays
 PIECE: Final = 1 << 20
 URI_LIMIT: Final = 16_384
+GATEWAY_PAGE: Final = "<html><head><title>{0}</title></head><body><h1>{0}</h1>The server is busy.</body></html>"
 VERSIONS: Final = tuple(f"{number}.0" for number in range(58, 68))
 
 
@@ -64,7 +65,9 @@ class App:
         kinds = {fault.kind for fault in met}
         for fault in met:
             if fault.kind == "delay":
-                await anyio.sleep(fault.seconds)
+                await anyio.sleep(fault.wait(self.service.faults.seed))
+            if fault.kind == "kill" and fault.moment != "after":
+                self.service.arm(fault)
         if "drop_before" in kinds:
             raise _Dropped
         found = self.service.find(path)
@@ -81,6 +84,9 @@ class App:
         finally:
             if temporary is not None:
                 temporary.unlink(missing_ok=True)
+        for fault in met:
+            if fault.kind == "kill" and fault.moment == "after":
+                self.service.arm(fault)
         if "drop_after" in kinds:
             raise _Dropped
         cut = next((fault.bytes for fault in met if fault.kind == "truncate"), None)
@@ -110,19 +116,27 @@ class App:
                 call.session = authenticate(service.sessions, headers)
                 if not path.startswith("/__local_org"):
                     service.count_call()
-            refusal = next((fault for fault in met if fault.kind == "status"), None)
+            refusal = next((fault for fault in met if fault.kind in ("status", "read_only")), None)
+            if refusal is not None and refusal.html:
+                return Reply(GATEWAY_PAGE.format(refusal.status), status=refusal.status, content_type="text/html")
             if refusal is not None:
-                raise ApiError(refusal.status, refusal.code, refusal.message)
+                message = READ_ONLY if refusal.kind == "read_only" else refusal.message
+                raise ApiError(refusal.status, refusal.code, message)
             soap = path.lower().startswith("/services/soap")
             if item is None or ("v" in groups and groups["v"] not in VERSIONS and not soap):
                 raise not_found()
         except ApiError as error:
             return Reply(error.body(), status=error.status)
+        if not service.enter():
+            message = "ConcurrentRequests (Concurrent API Requests) Limit exceeded."
+            return Reply(ApiError(403, "REQUEST_LIMIT_EXCEEDED", message).body(), status=403)
         try:
             return await anyio.to_thread.run_sync(service.answer, item, call)
         except Exception:  # the boundary of the server: a bug becomes the platform's 500, and a log line
             log.exception("%s %s failed", method, path)
             return unexpected()
+        finally:
+            service.leave()
 
     async def _send(
         self, send: Send, reply: Reply, headers: dict[str, str], method: str, path: str, cut: int | None
