@@ -22,6 +22,11 @@ def state(call: Call) -> Reply:
     return Reply(call.service.status())
 
 
+def rows(call: Call) -> Reply:
+    """Object -> rows that are not deleted."""
+    return Reply(dict(call.org.counts()))
+
+
 def set_faults(call: Call) -> Reply:
     """Add one rule, or replace all by a list."""
     given = call.json()
@@ -90,6 +95,7 @@ def routes() -> list[Route]:
     """The resources of this module."""
     return [
         route("/__local_org", GET=state),
+        route("/__local_org/rows", GET=rows),
         route("/__local_org/faults", GET=state, POST=set_faults, DELETE=lift_faults),
         route("/__local_org/scenarios", GET=list_scenarios),
         route("/__local_org/scenario", POST=set_scenario, DELETE=lift_scenario),
