@@ -60,7 +60,7 @@ def contacts(rows: int, accounts: pl.Series) -> pl.DataFrame:
         "MailingCity": words.gather(number % 8) + " City",
         "MailingPostalCode": (10_000 + number % 80_000).cast(pl.String),
         "MailingCountry": pl.Series(["Germany"] * rows),
-        "Birthdate": (number % 14_000).cast(pl.Int32).cast(pl.Date).cast(pl.String),
+        "Birthdate": (number % 14_000).cast(pl.Int32).cast(pl.Date).dt.to_string("%Y-%m-%d"),
         "Description": "Met at the fair in hall " + (number % 90).cast(pl.String) + ", wants a call back next quarter.",
     })  # fmt: skip
 
@@ -254,7 +254,7 @@ def storage(folder: Path, rows: int) -> dict[str, Any]:
 
     with LocalOrg.create(folder, standard(OBJECTS), name="Benchmark", seed=1) as org:
         accounts = org.load("Account", pl.DataFrame({"Name": [f"Account {n}" for n in range(2000)]}))
-        typed = contacts(rows, accounts).with_columns(pl.col("Birthdate").cast(pl.Date))
+        typed = contacts(rows, accounts).with_columns(pl.col("Birthdate").str.to_date("%Y-%m-%d"))
         typed.write_parquet(source / "Contact.parquet")
         del typed
         timed("import_s", lambda: import_parquet(org, source))

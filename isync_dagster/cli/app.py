@@ -211,7 +211,10 @@ def main() -> None:
     try:
         app()
     except IsyncError as error:  # raised before a command had its console
-        stop(make_console(), str(error), exit_code_of(error))
+        try:
+            stop(make_console(), str(error), exit_code_of(error))
+        except typer.Exit as end:
+            raise SystemExit(end.exit_code) from None
     except KeyboardInterrupt:
         raise SystemExit(int(Exit.FAILED)) from None
 

@@ -283,7 +283,8 @@ def select(
 def registered(cursor: duckdb.DuckDBPyConnection, **frames: pl.DataFrame) -> Iterator[None]:
     """Let SQL on this cursor read frames by name while the block runs."""
     for name, frame in frames.items():
-        cursor.register(name, frame)
+        # Polars' own text layout, which DuckDB reads as it lies: no copy of the strings.
+        cursor.register(name, frame.to_arrow(compat_level=pl.CompatLevel.newest()))
     try:
         yield
     finally:
