@@ -29,6 +29,7 @@ DATABASE: Final = "org.duckdb"
 LOCK: Final = "org.lock"
 NEW: Final = "new "
 JOBS: Final = "bulk jobs"  # the counter of job ids, which are never given twice
+MEMORY: Final = "4GB"  # at most; what does not fit is spilled beside the file
 THREADS: Final = 4  # an org is one guest of the machine among others
 
 
@@ -55,7 +56,8 @@ class Storage:
         lock_file = _take_lock(folder)
         try:
             connection = duckdb.connect(
-                str(folder / DATABASE), config={"threads": str(min(os.cpu_count() or 1, THREADS))}
+                str(folder / DATABASE),
+                config={"threads": str(min(os.cpu_count() or 1, THREADS)), "memory_limit": MEMORY},
             )
         except duckdb.Error as error:
             os.close(lock_file)
