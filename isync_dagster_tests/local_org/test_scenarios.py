@@ -64,9 +64,9 @@ def test_a_wrong_file_names_line_and_nearest_key(tmp_path: Path) -> None:
         "x.yaml:7: calls.0.paht: there is no such key: did you mean path?.",
         "x.yaml:9: locks.degre: there is no such key: did you mean degree?.",
     ]
-    with pytest.raises(ConfigError, match="x.yaml:2: the key 'name' stands here a second time"):
+    with pytest.raises(ConfigError, match=r"x\.yaml:2: the key 'name' stands here a second time"):
         parse("name: x\nname: y\n", "x.yaml")
-    with pytest.raises(ConfigError, match="x.yaml:2: this is no YAML"):
+    with pytest.raises(ConfigError, match=r"x\.yaml:2: this is no YAML"):
         parse("name: x\n  - y: [", "x.yaml")
     with pytest.raises(ConfigError, match="did you mean row-locks"):
         load("row-lock")
