@@ -60,7 +60,9 @@ def start(
     sandbox: Sandbox = False,
     port: Port = 0,
     host: Host = "127.0.0.1",
-    https: Https = False,
+    https: Annotated[
+        bool, typer.Option("--https/--no-https", help="Answer https too, with a certificate made at start.")
+    ] = True,
     scenario: ScenarioName = None,
 ) -> None:
     """Bring an org up in one go: make it where the folder is new, serve it, say how to log in; until Ctrl-C."""
@@ -173,14 +175,12 @@ def _until_input_ends(stop: Any) -> None:
 
 def _greeting(folder: Path, served: Served) -> str:
     known = served.credentials()
-    url = known["https_url"] or known["url"]
-    trust = (
-        f"export REQUESTS_CA_BUNDLE={known['ca_file']} NODE_EXTRA_CA_CERTS={known['ca_file']}\n    "
-        if known["ca_file"]
-        else ""
-    )
+    token = f"$(isync local-org token {folder})"
+    ca = Path(known["ca_file"]).absolute() if known["ca_file"] else None
+    node = f"\n    export NODE_EXTRA_CA_CERTS={ca}" if ca else ""
+    python = f"\n    export REQUESTS_CA_BUNDLE={ca}" if ca else ""
     return f"""
-The org {served.org.settings.name} ({known["org_id"]}) answers at {url}
+The org {served.org.settings.name} ({known["org_id"]}) answers at {known["url"]} {known["https_url"]}
 
   user            {known["username"]}
   password        {known["password"]}
@@ -188,13 +188,13 @@ The org {served.org.settings.name} ({known["org_id"]}) answers at {url}
   consumer key    {known["consumer_key"]}
   consumer secret {known["consumer_secret"]}
 
-sf CLI
-    {trust}export SF_ACCESS_TOKEN=$(isync local-org token {folder})
-    sf org login access-token --instance-url {url} --alias local --no-prompt
 curl
-    curl -H "Authorization: Bearer $(isync local-org token {folder})" {known["url"]}/services/data/v62.0/limits
-simple-salesforce
-    {trust}Salesforce(instance_url="{url}", session_id="<isync local-org token {folder}>")
+    curl -H "Authorization: Bearer {token}" {known["url"]}/services/data/v62.0/limits
+sf CLI{node}
+    export SF_ACCESS_TOKEN={token}
+    sf org login access-token --instance-url {known["https_url"] or known["url"]} --alias local --no-prompt
+simple-salesforce{python if known["https_url"] else " (https only: start with --https)"}
+    Salesforce(instance_url="{known["https_url"]}", session_id=...)   # isync local-org token {folder}
 
 Trouble on request: isync local-org fault set {folder} row-locks     All data away: isync local-org reset {folder}
 Ctrl-C stops it; the data stays in {folder}."""

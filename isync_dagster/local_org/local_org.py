@@ -35,8 +35,8 @@ SLICE: Final = 200_000  # rows that are loaded in one transaction
 # Objects whose rows are part of the schema.
 METADATA: Final = frozenset(
     {
-        "ApexClass", "ApexTrigger", "CustomField", "CustomObject", "Flow", "FlowDefinition", "PermissionSet",
-        "RecordType", "ValidationRule", "WorkflowRule",
+        "ApexClass", "ApexTrigger", "CustomField", "CustomObject", "CustomPermission", "DuplicateRule", "Flow",
+        "FlowDefinition", "FlowDefinitionView", "PermissionSet", "RecordType", "ValidationRule", "WorkflowRule",
     }
 )  # fmt: skip
 
@@ -195,7 +195,8 @@ class LocalOrg:
         Ids and numbers start anew; id, credentials and settings stay. A served org is reset by its control side
         (`POST /__local_org/reset`), which ends its jobs first.
         """
-        self.storage.reset(keep=METADATA)
+        custom = {item.name for item in self.schema if item.name.endswith("__mdt")}
+        self.storage.reset(keep=METADATA | custom)
         self.storage.checkpoint()
 
     def serve(
