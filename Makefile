@@ -23,13 +23,13 @@ test: $(STAMP)
 	@$(BIN)/pytest -q -n 2 --dist worksteal $(ARGS)
 
 check: $(STAMP)
-	$(BIN)/ruff check isync_dagster isync_dagster_tests scripts
-	$(BIN)/ruff format --check isync_dagster isync_dagster_tests scripts
+	$(BIN)/ruff check isync_dagster isync_dagster_tests scripts benchmarks
+	$(BIN)/ruff format --check isync_dagster isync_dagster_tests scripts benchmarks
 	$(BIN)/mypy
 
 format: $(STAMP)
-	$(BIN)/ruff check --fix isync_dagster isync_dagster_tests scripts
-	$(BIN)/ruff format isync_dagster isync_dagster_tests scripts
+	$(BIN)/ruff check --fix isync_dagster isync_dagster_tests scripts benchmarks
+	$(BIN)/ruff format isync_dagster isync_dagster_tests scripts benchmarks
 
 screenshots: $(STAMP)
 	$(BIN)/python scripts/screenshots.py $(ARGS)

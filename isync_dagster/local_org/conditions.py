@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
-from isync_dagster.local_org.locks import held_rows
+from isync_dagster.local_org.locks import ASKED, asked_locks, contended_later, held_rows
 from isync_dagster.local_org.rows import Rows
 from isync_dagster.local_org.scenarios.model import Limits, Locks, Order, Scenario, Timeouts
 from isync_dagster.schema.model import SObject
@@ -42,6 +42,7 @@ class Conditions:
             self.query_jobs_left = DAILY_QUERY_JOBS if limits.query_jobs is None else limits.query_jobs
             self._timed_out: set[str] = set()
             self._writes: Counter[str] = Counter()
+            self._asked: dict[tuple[str, int], pl.DataFrame] = {}
 
     def lift(self) -> None:
         """Put all right again."""
@@ -75,10 +76,28 @@ class Conditions:
 
     def locks(self, job: Job) -> Locks | None:
         """The contention that a job's batches meet."""
+        return self._locks_of(job.object, serial=job.concurrency_mode == "Serial")
+
+    def _locks_of(self, name: str, *, serial: bool) -> Locks | None:
         found = self.scenario.locks
-        if found is None or found.parallel < 2 or job.concurrency_mode == "Serial":
+        if found is None or found.parallel < 2 or serial:
             return None
-        return found if not found.objects or job.object in found.objects else None
+        return found if not found.objects or name in found.objects else None
+
+    def refuse_contended(self, rows: Rows, sobject: SObject, job_id: str, batch: int, *, serial: bool) -> None:
+        """Refuse rows of one batch (numbered from 0 in its job) whose parents batches beside it have locked.
+
+        For jobs whose batches come one by one, as those of Bulk 1.0; `_row` counts within the batch.
+        """
+        found = self._locks_of(sobject.name, serial=serial)
+        if found is None:
+            return
+        asked = asked_locks(rows.good, sobject, pl.lit(batch), pl.col("_row") // found.chunk_rows)
+        group = (job_id, batch // found.parallel)
+        with self._lock:
+            before = self._asked.get(group, pl.DataFrame(schema=ASKED))
+            self._asked[group] = pl.concat([before, asked])
+        rows.refuse_rows(contended_later(asked, before, found))
 
     def timeouts(self, job: Job) -> Timeouts | None:
         """The time-outs that a job's batches meet."""

@@ -31,33 +31,49 @@ def locking_columns(columns: list[str], sobject: SObject) -> list[str]:
     return found
 
 
+REFUSED: Final = {"_row": pl.UInt32, "error": pl.String}
+ASKED: Final = {"_row": pl.UInt32, "parent": pl.String, "column": pl.String, "batch": pl.UInt32, "step": pl.UInt32}
+
+
 def contended_rows(upload: pl.DataFrame, sobject: SObject, locks: Locks) -> pl.DataFrame:
     """The rows of an upload that do not get a lock: `_row` UInt32, `error` String.
 
     `upload` has `_row` and the sent columns. `parallel` batches run side by side, in step: chunk k of each at one
     moment. The first `degree` batches that ask for a parent in that moment get it.
     """
-    refused = [pl.DataFrame(schema={"_row": pl.UInt32, "error": pl.String})]
     batch = pl.col("_row") // locks.batch_rows
-    moment = [
-        (batch // locks.parallel).alias("group"),
-        (pl.col("_row") % locks.batch_rows // locks.chunk_rows).alias("step"),
-    ]
-    for column in locking_columns(upload.columns, sobject):
-        asked = upload.select("_row", pl.col(column).alias("parent"), batch.alias("batch"), *moment).drop_nulls(
-            "parent"
-        )
-        place = pl.col("batch").rank("dense").over("parent", "group", "step")
-        beyond = asked.filter(place > locks.degree)
-        refused.append(beyond.select("_row", _unable("parent").alias("error")))
-    return pl.concat(refused).unique("_row", keep="first", maintain_order=True)
+    asked = asked_locks(upload, sobject, batch, (pl.col("_row") % locks.batch_rows) // locks.chunk_rows)
+    moment = [pl.col("batch") // locks.parallel, "step", "parent", "column"]
+    return _refused(asked.filter(pl.col("batch").rank("dense").over(moment) > locks.degree))
+
+
+def contended_later(asked: pl.DataFrame, before: pl.DataFrame, locks: Locks) -> pl.DataFrame:
+    """The same for one batch that comes by itself: `before` are the locks that the batches beside it asked for."""
+    moment = ["step", "parent", "column"]
+    holders = before.group_by(moment).agg(pl.col("batch").n_unique().alias("holders"))
+    return _refused(asked.join(holders, on=moment).filter(pl.col("holders") >= locks.degree))
+
+
+def asked_locks(rows: pl.DataFrame, sobject: SObject, batch: pl.Expr, step: pl.Expr) -> pl.DataFrame:
+    """The locks that rows ask for: `_row`, `parent`, `column`, `batch`, `step` (its chunk within the batch)."""
+    place = [batch.cast(pl.UInt32).alias("batch"), step.cast(pl.UInt32).alias("step")]
+    asked = [
+        rows.select(pl.col("_row").cast(pl.UInt32), pl.col(column).alias("parent"), pl.lit(column).alias("column"), *place)
+        for column in locking_columns(rows.columns, sobject)
+    ]  # fmt: skip
+    return pl.concat([pl.DataFrame(schema=ASKED), *asked]).drop_nulls("parent")
+
+
+def _refused(asked: pl.DataFrame) -> pl.DataFrame:
+    beyond = asked.unique("_row", keep="first", maintain_order=True)
+    return beyond.select("_row", _unable("parent").alias("error"))
 
 
 def held_rows(rows: pl.DataFrame, sobject: SObject, share: float, seed: int) -> pl.DataFrame:
     """The rows that are held, or whose parents are, by somebody else: the same ids for the same seed."""
     columns = locking_columns(rows.columns, sobject)
     columns += ["Id"] if "Id" in rows.columns else []
-    refused = [pl.DataFrame(schema={"_row": pl.UInt32, "error": pl.String})]
+    refused = [pl.DataFrame(schema=REFUSED)]
     for column in columns:
         key = pl.col(column).str.slice(0, 15)
         held = (key.hash(seed) % 1_000_000 < int(share * 1_000_000)) & key.is_not_null()

@@ -10,9 +10,11 @@ import pytest
 import requests
 
 from isync_dagster.errors import ConfigError
+from isync_dagster.local_org.conditions import Conditions
 from isync_dagster.local_org.faults import Fault
 from isync_dagster.local_org.local_org import LocalOrg
 from isync_dagster.local_org.locks import contended_rows
+from isync_dagster.local_org.rows import Rows
 from isync_dagster.local_org.scenarios import Limits, Locks, Scenario, Timeouts, load, names, shipped
 from isync_dagster.local_org.scenarios.files import parse
 from isync_dagster.local_org.server import Served
@@ -131,6 +133,24 @@ def test_users_and_record_types_are_not_locked(org: LocalOrg) -> None:
     assert contended_rows(upload, org.describe("Account"), locks).height == 0
     by_path = upload.rename({"OwnerId": "Account.Name"})
     assert contended_rows(by_path, org.describe("Contact"), locks).height == 30
+
+
+def test_batches_that_come_one_by_one_contend_unless_serial(org: LocalOrg) -> None:
+    conditions = Conditions()
+    locks = Locks(parallel=2, degree=1, chunk_rows=5)
+    conditions.apply(Scenario(name="test", description="Of a test.", locks=locks))
+    contact = org.describe("Contact")
+
+    def refused(job: str, batch: int, parents: str, *, serial: bool = False) -> list[int]:
+        rows = Rows(pl.DataFrame({"_row": range(len(parents)), "AccountId": list(parents)}).cast({"_row": pl.UInt32}))
+        conditions.refuse_contended(rows, contact, job, batch, serial=serial)
+        return sorted(rows.refused()["_row"])
+
+    assert refused("a", 0, "abcdefghij") == []
+    assert refused("a", 1, "axxxxaxxxx") == [0]  # chunk 0 meets the a of chunk 0; by chunk 1 that is done
+    assert refused("a", 2, "abcdefghij") == []
+    assert refused("b", 0, "abcdefghij") == []
+    assert refused("a", 3, "abcde", serial=True) == []
 
 
 def test_held_rows_are_refused_once_and_the_same_by_seed(well: Client) -> None:
