@@ -95,7 +95,7 @@ class Server:
     def stop(self) -> None:
         """End the server in order."""
         self.process.terminate()
-        self.process.wait(60)
+        self.process.wait(600)
 
     def __enter__(self) -> Server:
         return self

@@ -153,8 +153,11 @@ class Storage:
                 raise
 
     def checkpoint(self) -> None:
-        """Write the log into the file, so that the next start has nothing to replay."""
+        """Write the log into the file, so that the next start has nothing to replay and the next end nothing to do."""
         with self._lock:
+            self._connection.execute("CHECKPOINT")
+            # The first one leaves half-filled row groups behind; the next with anything in the log merges them.
+            self.set_note("checkpoint", True)
             self._connection.execute("CHECKPOINT")
 
     def close(self) -> None:
