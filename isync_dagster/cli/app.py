@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 from isync_dagster.cli import operate
 from isync_dagster.cli.console import EXIT_CODES, Exit, errors_end_the_command, exit_code_of, make_console, stop
 from isync_dagster.errors import IsyncError
+from isync_dagster.local_org import command as local_org
 
 HELP = {"help_option_names": ["-h", "--help"]}
 
@@ -42,6 +43,7 @@ runs_app = typer.Typer(
 app.add_typer(orgs, name="orgs")
 app.add_typer(template_app, name="template")
 app.add_typer(runs_app, name="runs")
+app.add_typer(local_org.app, name="local-org")
 
 Template = Annotated[str, typer.Argument(help="Name of a template: the file's name without .yaml.")]
 Phases = Annotated[
@@ -313,16 +315,6 @@ def ui(
     raise typer.Exit(int(code))
 
 
-@app.command(
-    "local-org", context_settings={"ignore_unknown_options": True, "allow_extra_args": True}, add_help_option=False
-)
-def local_org(context: typer.Context) -> None:
-    """A Salesforce org on this machine: make one, fill it, serve it."""
-    from isync_dagster.local_org.__main__ import main as serve
-
-    raise typer.Exit(serve(context.args))
-
-
 operate.register(app)
 
 
@@ -333,7 +325,10 @@ def main() -> None:
     try:
         app()
     except IsyncError as error:  # raised before a command had its console
-        stop(make_console(), str(error), exit_code_of(error))
+        try:
+            stop(make_console(), str(error), exit_code_of(error))
+        except typer.Exit as end:
+            raise SystemExit(end.exit_code) from None
     except KeyboardInterrupt:
         raise SystemExit(int(Exit.FAILED)) from None
 

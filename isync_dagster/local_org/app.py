@@ -17,7 +17,7 @@ import anyio.to_thread
 
 from isync_dagster.local_org.auth import authenticate
 from isync_dagster.local_org.bulk1_wire import refusal_of
-from isync_dagster.local_org.faults import Fault
+from isync_dagster.local_org.faults import READ_ONLY, Fault
 from isync_dagster.local_org.routes_schema import check_version
 from isync_dagster.local_org.service import Service, unexpected
 from isync_dagster.local_org.web import ApiError, Call, Reply, Route, dumps, not_found
@@ -31,6 +31,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 GZIP_FROM: Final = 2_000  # bytes of a body from which compressing pays
 PIECE: Final = 1 << 20
 URI_LIMIT: Final = 16_384
+GATEWAY_PAGE: Final = "<html><head><title>{0}</title></head><body><h1>{0}</h1>The server is busy.</body></html>"
 
 
 class _Dropped(Exception):
@@ -66,7 +67,9 @@ class App:
         kinds = {fault.kind for fault in met}
         for fault in met:
             if fault.kind == "delay":
-                await anyio.sleep(fault.seconds)
+                await anyio.sleep(fault.wait(self.service.faults.seed))
+            if fault.kind == "kill" and fault.moment != "after":
+                self.service.arm(fault)
         if "drop_before" in kinds:
             raise _Dropped
         found = self.service.find(path)
@@ -83,6 +86,9 @@ class App:
         finally:
             if temporary is not None:
                 temporary.unlink(missing_ok=True)
+        for fault in met:
+            if fault.kind == "kill" and fault.moment == "after":
+                self.service.arm(fault)
         if "drop_after" in kinds:
             raise _Dropped
         cut = next((fault.bytes for fault in met if fault.kind == "truncate"), None)
@@ -112,9 +118,12 @@ class App:
                 call.session = authenticate(service.sessions, headers)
                 if not path.startswith("/__local_org"):
                     service.count_call()
-            refusal = next((fault for fault in met if fault.kind == "status"), None)
+            refusal = next((fault for fault in met if fault.kind in ("status", "read_only")), None)
+            if refusal is not None and refusal.html:
+                return Reply(GATEWAY_PAGE.format(refusal.status), status=refusal.status, content_type="text/html")
             if refusal is not None:
-                raise ApiError(refusal.status, refusal.code, refusal.message)
+                message = READ_ONLY if refusal.kind == "read_only" else refusal.message
+                raise ApiError(refusal.status, refusal.code, message)
             soap = path.lower().startswith("/services/soap")
             if "v" in groups and not soap:
                 check_version(groups["v"])
@@ -122,11 +131,16 @@ class App:
                 raise not_found()
         except ApiError as error:
             return refusal_of(path, headers, error)
+        if not service.enter():
+            message = "ConcurrentRequests (Concurrent API Requests) Limit exceeded."
+            return refusal_of(path, headers, ApiError(403, "REQUEST_LIMIT_EXCEEDED", message))
         try:
             return await anyio.to_thread.run_sync(service.answer, item, call)
         except Exception:  # the boundary of the server: a bug becomes the platform's 500, and a log line
             log.exception("%s %s failed", method, path)
             return unexpected()
+        finally:
+            service.leave()
 
     async def _send(
         self, send: Send, reply: Reply, headers: dict[str, str], method: str, path: str, cut: int | None

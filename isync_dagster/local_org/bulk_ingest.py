@@ -7,15 +7,20 @@ before its transaction ends, so what the result files say is what the tables hol
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import polars as pl
 
+from isync_dagster.local_org.conditions import TIMED_OUT, in_order
 from isync_dagster.local_org.deletes import delete_rows
 from isync_dagster.local_org.dml import OUTCOME, Writer
+from isync_dagster.local_org.locks import contended_rows
 from isync_dagster.local_org.relations import BadRelation, Relation, read_relation, resolve
 from isync_dagster.local_org.rows import Rows
+from isync_dagster.local_org.scenarios.model import Timeouts
+from isync_dagster.local_org.settings import OrgSettings
 from isync_dagster.local_org.unique import CHUNK
 from isync_dagster.local_org.values import CLEAR, wire_error
 from isync_dagster.schema.model import SObject
@@ -31,6 +36,35 @@ class _JobFailure(Exception):
     """The whole job fails with this message."""
 
 
+@dataclass(frozen=True)
+class Cut:
+    """The next piece of an upload: rows saved together, whether a time-out follows, and whether it tells nothing."""
+
+    rows: int
+    timed_out: bool = False
+    silent: bool = False
+
+
+class Cuts:
+    """Where an upload is cut into windows: many batches at once, or batch by batch where some time out."""
+
+    def __init__(self, settings: OrgSettings, timeouts: Timeouts | None) -> None:
+        self._window = settings.batch_rows * settings.batches_per_commit
+        self._timeouts = timeouts
+
+    def at(self, first: int) -> Cut:
+        """The window that begins with row `first`."""
+        found = self._timeouts
+        if found is None:
+            return Cut(self._window)
+        batch, place = divmod(first, found.batch_rows)
+        rest = found.batch_rows - place
+        tries = place // found.committed_rows
+        if batch not in found.batches or (tries >= found.retries and not found.fails):
+            return Cut(rest)
+        return Cut(min(found.committed_rows, rest), timed_out=True, silent=found.fails)
+
+
 class IngestRun:
     """One pass over a job's upload."""
 
@@ -40,6 +74,7 @@ class IngestRun:
         self.org = jobs.org
         self.folder = jobs.path(job.id)
         self.finished = False
+        self._locked = pl.DataFrame(schema={"_row": pl.UInt32, "error": pl.String})
 
     def run(self) -> str | None:
         """Work the upload off; gives the job's error message, or None."""
@@ -52,20 +87,38 @@ class IngestRun:
             return str(failure)
         except BadRelation as failure:
             return f"InvalidBatch : {failure}"
-        settings = self.org.settings
-        window = settings.batch_rows * settings.batches_per_commit
+        conditions = self.org.conditions
+        if not committed(self.jobs, self.job):
+            batches = -(-frame.height // self.org.settings.batch_rows)
+            if not conditions.claim_batches(batches):
+                return "ExceededQuota : ApiBatchItems Limit exceeded."
+        if locks := conditions.locks(self.job):
+            self._locked = contended_rows(_canonical(frame, sobject, relations, 0), sobject, locks)
+        cuts = Cuts(self.org.settings, conditions.timeouts(self.job))
+        return self._work_off(sobject, frame, relations, cuts)
+
+    def _work_off(self, sobject: SObject, frame: pl.DataFrame, relations: list[Relation], cuts: Cuts) -> str | None:
         done = set(committed(self.jobs, self.job))
         self.job.processed = self.job.failed = 0
-        for first in range(0, frame.height, window):
-            part = frame.slice(first, window)
+        first = 0
+        while first < frame.height:
+            if first in done and not outcome_file(self.jobs, self.job, first).exists():
+                self.job.retries = 10
+                return TIMED_OUT
             if first in done:
-                outcome = pl.read_parquet(self.folder / f"outcome-{first:012d}.parquet")
+                outcome = pl.read_parquet(outcome_file(self.jobs, self.job, first))
             elif self.jobs.stopped(self.job):
                 return None
             else:
+                cut = cuts.at(first)
                 started = time.monotonic()
-                outcome = self._window(sobject, part, relations, first)
+                outcome = self._window(sobject, frame.slice(first, cut.rows), relations, first, silent=cut.silent)
                 self.job.active_milliseconds += int((time.monotonic() - started) * 1000)
+                self.job.retries += cut.timed_out
+                if cut.silent:
+                    self.job.retries = 10
+                    return TIMED_OUT
+            first += outcome.height
             self.job.processed += outcome.height
             self.job.failed += outcome["error"].drop_nulls().len()
         self.finished = True
@@ -92,10 +145,12 @@ class IngestRun:
             raise _JobFailure(f"InvalidBatch : Field name not found : {self.job.external_id}")
         return relations
 
-    def _window(self, sobject: SObject, part: pl.DataFrame, relations: list[Relation], first: int) -> pl.DataFrame:
+    def _window(
+        self, sobject: SObject, part: pl.DataFrame, relations: list[Relation], first: int, *, silent: bool
+    ) -> pl.DataFrame:
         positions = {column: number for number, column in enumerate(part.columns)}
         frame = _canonical(part, sobject, relations, first)
-        path = self.folder / f"outcome-{first:012d}.parquet"
+        path = outcome_file(self.jobs, self.job, first)
         temporary = path.with_suffix(".tmp")
         # A row may name a parent that an earlier chunk of the same upload made: save chunk by chunk then.
         own = any(relation.parent.name == sobject.name for relation in relations)
@@ -105,13 +160,19 @@ class IngestRun:
             outcome = pl.concat([self._save(writer, sobject, piece, relations) for piece in pieces]).sort("_row")
             outcome.write_parquet(temporary, compression="lz4")
             cursor.execute("INSERT INTO _org.job_windows VALUES (?, ?)", [self.job.id, first])
-            temporary.replace(path)
+            if silent:
+                temporary.unlink()
+            else:
+                temporary.replace(path)
         return outcome
 
     def _save(self, writer: Writer, sobject: SObject, frame: pl.DataFrame, relations: list[Relation]) -> pl.DataFrame:
         rows = Rows(frame)
         for relation in relations:
             resolve(rows, writer.cursor, sobject, relation)
+        if self._locked.height:
+            rows.refuse_rows(self._locked.join(frame.select("_row"), on="_row", how="semi"))
+        self.org.conditions.refuse_held(rows, sobject)
         outcome = self._operate(writer, sobject, rows)
         refused = rows.refused().select(
             "_row", pl.lit(None, dtype=pl.String).alias("id"), pl.lit(False).alias("created"), "error"
@@ -170,6 +231,11 @@ def _canonical(part: pl.DataFrame, sobject: SObject, relations: list[Relation], 
     return part.select(pl.int_range(first, first + part.height, dtype=pl.UInt32).alias("_row"), *exprs)
 
 
+def outcome_file(jobs: BulkJobs, job: Job, first: int) -> Path:
+    """Where the outcome of the window that begins with a row is kept; a window that timed out for good has none."""
+    return jobs.path(job.id) / f"outcome-{first:012d}.parquet"
+
+
 def committed(jobs: BulkJobs, job: Job) -> list[int]:
     """The first rows of the windows whose transaction ended well: only their outcome files count."""
     found = jobs.org.storage.rows("SELECT first FROM _org.job_windows WHERE job = ? ORDER BY first", [job.id])
@@ -184,23 +250,25 @@ def results(jobs: BulkJobs, job: Job, kind: str) -> pl.DataFrame:
         frame = read_upload(upload, job) if upload.exists() else pl.DataFrame()
     except _JobFailure:
         frame = pl.DataFrame()
-    windows = [pl.read_parquet(folder / f"outcome-{first:012d}.parquet") for first in committed(jobs, job)]
+    files = [outcome_file(jobs, job, first) for first in committed(jobs, job)]
+    windows = [pl.read_parquet(file) for file in files if file.exists()]
     outcome = pl.concat(windows) if windows else pl.DataFrame(schema=OUTCOME)
-    columns = frame.columns
-    numbered = frame.with_columns(pl.int_range(frame.height, dtype=pl.UInt32).alias("_row"))
     if kind == "unprocessed":
-        if not columns:
+        if not frame.columns:
             return frame
-        return numbered.join(outcome, on="_row", how="anti").select(columns)
+        numbered = frame.with_columns(pl.int_range(frame.height, dtype=pl.UInt32).alias("_row"))
+        return numbered.join(outcome, on="_row", how="anti").select(frame.columns)
     good = pl.col("error").is_null()
     wanted = outcome.filter(good if kind == "successful" else ~good)
+    # A shuffle that depends on the job alone keeps clients honest and tests stable.
+    conditions = jobs.org.conditions
+    seed = (int.from_bytes(job.id[-6:].encode(), "big") + conditions.seed) % 2**32
+    wanted = in_order(wanted, conditions.order, seed)
     extra = (
         [pl.col("id").alias("sf__Id"), pl.col("created").cast(pl.String).alias("sf__Created")]
         if kind == "successful"
         else [pl.col("id").fill_null("").alias("sf__Id"), wire_error(pl.col("error")).alias("sf__Error")]
     )
-    if not columns:
-        return wanted.select(extra)
-    joined = wanted.join(numbered, on="_row", how="inner").select(*extra, *columns)
-    # The platform gives no order; a shuffle that depends on the job alone keeps clients honest and tests stable.
-    return joined.sample(fraction=1.0, shuffle=True, seed=int.from_bytes(job.id[-6:].encode(), "big") % 2**32)
+    told = wanted.select(extra)
+    # `_row` is the place in the upload: its columns are gathered once, in the order of the answer.
+    return pl.concat([told, frame[wanted["_row"]]], how="horizontal") if frame.columns else told

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 from isync_dagster.local_org.bulk_ingest import IngestRun
 from isync_dagster.local_org.bulk_query import run_query
 from isync_dagster.local_org.ids import id_range, to18
+from isync_dagster.local_org.storage import JOBS
 
 if TYPE_CHECKING:
     from isync_dagster.local_org.local_org import LocalOrg
@@ -61,6 +62,7 @@ class Job:
     processed: int = 0
     failed: int = 0
     retries: int = 0
+    concurrency_mode: str = "Parallel"
     milliseconds: int = 0
     active_milliseconds: int = 0
     error_message: str | None = None
@@ -85,7 +87,7 @@ class Job:
             "createdDate": self.created,
             "systemModstamp": self.modified,
             "state": self.state,
-            "concurrencyMode": "Parallel",
+            "concurrencyMode": self.concurrency_mode,
             "contentType": "CSV",
             "apiVersion": float(self.api_version),
         }
@@ -155,7 +157,7 @@ class BulkJobs:
     def create(self, **values: Any) -> Job:
         """A new job with an id of its own."""
         with self.org.storage.transaction():
-            number = self.org.storage.count_up("bulk jobs", 1)
+            number = self.org.storage.count_up(JOBS, 1)
         job_id = id_range("750", self.org.storage.pod, number, 1)[0]
         now = stamp()
         job = Job(id=job_id, created=now, modified=now, **values)
@@ -185,6 +187,8 @@ class BulkJobs:
     def save(self, job: Job) -> None:
         """Write the job's state down."""
         with self._lock:
+            if job.id not in self._jobs:  # deleted while it was at work
+                return
             path = self.path(job.id) / "job.json"
             temporary = path.with_suffix(".tmp")
             temporary.write_text(json.dumps(asdict(job)))
@@ -207,6 +211,14 @@ class BulkJobs:
         shutil.rmtree(self.path(job.id), ignore_errors=True)
         with self.org.storage.transaction() as cursor:
             cursor.execute("DELETE FROM _org.job_windows WHERE job = ?", [job.id])
+
+    def clear(self) -> None:
+        """Abort and forget all jobs."""
+        with self._lock:
+            jobs = list(self._jobs.values())
+        for job in jobs:
+            self.move(job, "Aborted", only_from=("Open", "UploadComplete", "InProgress"))
+            self.delete(job)
 
     def enqueue(self, job: Job) -> None:
         """Let a background thread work the job off."""

@@ -60,6 +60,7 @@ class Writer:
         refuse_missing(rows, required_on_insert(sobject))
         refuse_bad_references(rows, self.cursor, self.schema, sobject)
         special.before_insert(self, sobject, rows)
+        self._refuse_beyond_storage(rows)
         if not rows.good.height:
             return _outcome(rows, created=True)
         given = rows.good.columns
@@ -71,6 +72,13 @@ class Writer:
         insert_frame(self.cursor, sobject, rows.good)
         special.after_insert(self, sobject, rows.good)
         return _outcome(rows, created=True)
+
+    def _refuse_beyond_storage(self, rows: Rows) -> None:
+        """Take out the new rows for which the data storage has no room."""
+        fit = self.storage.claim_rows(len(rows))
+        if fit < len(rows):
+            full = error("STORAGE_LIMIT_EXCEEDED", "storage limit exceeded").alias("error")
+            rows.refuse_rows(rows.good.slice(fit).select("_row", full))
 
     def fill(self, sobject: SObject, frame: pl.DataFrame) -> pl.DataFrame:
         """Everything the server adds to rows that are about to be stored."""

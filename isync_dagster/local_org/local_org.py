@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import polars as pl
 
 from isync_dagster.errors import ConfigError
+from isync_dagster.local_org.conditions import Conditions
 from isync_dagster.local_org.cursors import forget
 from isync_dagster.local_org.defaults import Actor, fill_defaults, fill_insert
 from isync_dagster.local_org.derive import derive_insert
@@ -31,6 +32,14 @@ if TYPE_CHECKING:
 
 SCHEMA: Final = "schema.json"
 SLICE: Final = 200_000  # rows that are loaded in one transaction
+
+# Objects whose rows are part of the schema.
+METADATA: Final = frozenset(
+    {
+        "ApexClass", "ApexTrigger", "CustomField", "CustomObject", "CustomPermission", "DuplicateRule", "Flow",
+        "FlowDefinition", "FlowDefinitionView", "PermissionSet", "RecordType", "ValidationRule", "WorkflowRule",
+    }
+)  # fmt: skip
 
 # Standard objects on which "Set Audit Fields upon Record Creation" works; all custom objects have it too.
 AUDITED: Final = frozenset(
@@ -50,6 +59,7 @@ class LocalOrg:
         self.settings = settings
         self.schema = schema
         self.storage = storage
+        self.conditions = Conditions()
 
     @classmethod
     def create(
@@ -92,6 +102,7 @@ class LocalOrg:
         org = cls(folder, settings, known, storage)
         org._write_schema(org._number_record_types())
         org._seed(users or ())
+        org.storage.keep_as_new()
         org.settings.save(folder)
         return org
 
@@ -181,11 +192,26 @@ class LocalOrg:
             pl.when(pl.col("Id").is_null()).then(pl.lit(fresh).gather(rank.clip(0))).otherwise("Id").alias("Id")
         )
 
-    def serve(self, port: int = 0, *, https: bool = False, host: str = "127.0.0.1") -> Served:
-        """Answer HTTP on loopback in a background thread until `.stop()`; port 0 takes a free one."""
+    def reset(self) -> None:
+        """Take all data away: the org is as it was when it was new. What belongs to its schema stays.
+
+        Ids and numbers start anew; id, credentials and settings stay. A served org is reset by its control side
+        (`POST /__local_org/reset`), which ends its jobs first.
+        """
+        custom = {item.name for item in self.schema if item.name.endswith("__mdt")}
+        self.storage.reset(keep=METADATA | custom)
+        self.storage.checkpoint()
+
+    def serve(
+        self, port: int = 0, *, https: bool = False, host: str = "127.0.0.1", own_process: bool = False
+    ) -> Served:
+        """Answer HTTP on loopback in a background thread until `.stop()`; port 0 takes a free one.
+
+        `own_process` says that the process is the server's alone, so that a scenario may kill it.
+        """
         from isync_dagster.local_org.server import Served
 
-        return Served(self, port=port, https=https, host=host)
+        return Served(self, port=port, https=https, host=host, own_process=own_process)
 
     def _write_schema(self, schema: OrgSchema) -> None:
         path = self.folder / SCHEMA

@@ -11,6 +11,7 @@ from isync_dagster.local_org.asking import compile_as
 from isync_dagster.local_org.bulk_ingest import UPLOAD, results
 from isync_dagster.local_org.bulk_jobs import DELIMITERS, FINAL, LINE_ENDS, Job
 from isync_dagster.local_org.bulk_query import RESULT, locator, offset_of, page, write_csv
+from isync_dagster.local_org.conditions import DAILY_QUERY_JOBS
 from isync_dagster.local_org.multipart import is_multipart, read_parts
 from isync_dagster.local_org.soql import SoqlError
 from isync_dagster.local_org.web import ApiError, Call, Reply, Route, not_found, route
@@ -77,6 +78,8 @@ def _new_ingest(call: Call, values: dict[str, Any]) -> Job:
             "FEATURENOTENABLED",
             "hardDelete operation requires special user profile permission, please contact your system administrator",
         )
+    if not call.org.conditions.batches_left:
+        raise ApiError(400, "EXCEEDEDQUOTA", "ApiBatchItems Limit exceeded.")
     assert call.session is not None
     return call.service.jobs.create(
         kind="ingest",
@@ -234,6 +237,9 @@ def create_query(call: Call) -> Reply:
         )
     except SoqlError as error:
         raise ApiError(400, error.code, error.message) from error
+    if not call.org.conditions.claim_query_job():
+        message = f"Max bulk v2 query jobs ({DAILY_QUERY_JOBS}) per 24 hrs has been exceeded"
+        raise ApiError(400, "LIMIT_EXCEEDED", message)
     job = call.service.jobs.create(
         kind="query",
         operation=operation,

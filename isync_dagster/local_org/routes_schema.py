@@ -7,10 +7,13 @@ from email.utils import format_datetime, parsedate_to_datetime
 from typing import Any, Final
 
 from isync_dagster.local_org import describe
+from isync_dagster.local_org.conditions import DAILY_BATCHES, DAILY_QUERY_JOBS
 from isync_dagster.local_org.org_schema import quote
 from isync_dagster.local_org.web import ApiError, Call, Reply, Route, not_found, route
 from isync_dagster.schema.model import SObject
 
+DATA_STORAGE_MB: Final = 1_000_000
+ROW_KB: Final = 2  # what most rows count
 OLDEST: Final = 31  # versions below are retired
 NEWEST: Final = 67
 
@@ -61,15 +64,18 @@ def limits(call: Call) -> Reply:
     def whole(number: int) -> dict[str, int]:
         return {"Max": number, "Remaining": number}
 
+    conditions = call.org.conditions
+    free = call.org.storage.rows_left
+    storage_left = DATA_STORAGE_MB if free is None else free * ROW_KB // 1024
     return Reply(
         {
             "DailyApiRequests": {"Max": service.call_limit, "Remaining": remaining},
             "DailyAsyncApexExecutions": whole(250_000),
-            "DailyBulkApiBatches": whole(15_000),
+            "DailyBulkApiBatches": {"Max": DAILY_BATCHES, "Remaining": conditions.batches_left},
             "DailyBulkV2QueryFileStorageMB": whole(976_562),
-            "DailyBulkV2QueryJobs": whole(10_000),
+            "DailyBulkV2QueryJobs": {"Max": DAILY_QUERY_JOBS, "Remaining": conditions.query_jobs_left},
             "DailyDurableStreamingApiEvents": whole(10_000),
-            "DataStorageMB": whole(1_000_000),
+            "DataStorageMB": {"Max": DATA_STORAGE_MB, "Remaining": storage_left},
             "FileStorageMB": whole(1_000_000),
             "HourlyPublishedPlatformEvents": whole(50_000),
             "MassEmail": whole(10),

@@ -26,11 +26,13 @@ GRACE: Final = 1.0  # seconds that calls under way get when the server stops
 class Served:
     """An org that answers on loopback; `stop()` or leaving the `with` block ends it (the org stays open)."""
 
-    def __init__(self, org: LocalOrg, *, port: int = 0, https: bool = False, host: str = "127.0.0.1") -> None:
+    def __init__(
+        self, org: LocalOrg, *, port: int = 0, https: bool = False, host: str = "127.0.0.1", own_process: bool = False
+    ) -> None:
         if not _is_loopback(host):
             raise ConfigError(f"A local org answers on loopback only; {host} is not a loopback address.")
         self.org = org
-        self.service = Service(org)
+        self.service = Service(org, own_process=own_process)
         self._running: list[_Running] = []
         self.url = ""
         self.https_url = ""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
+from collections.abc import Iterable
 from typing import Any
 
 import duckdb
 
+from isync_dagster.errors import ConfigError
 from isync_dagster.local_org import (
     auth,
     routes_bulk,
@@ -28,8 +31,10 @@ from isync_dagster.local_org import (
 from isync_dagster.local_org.bulk1_jobs import Bulk1Jobs
 from isync_dagster.local_org.bulk_jobs import BulkJobs
 from isync_dagster.local_org.cursors import Cursors
-from isync_dagster.local_org.faults import Faults
+from isync_dagster.local_org.faults import Fault, Faults
+from isync_dagster.local_org.kill import CommitKill, kill_now
 from isync_dagster.local_org.local_org import LocalOrg
+from isync_dagster.local_org.scenarios import Scenario
 from isync_dagster.local_org.web import ApiError, Call, Reply, Route
 
 log = logging.getLogger(__name__)
@@ -38,8 +43,11 @@ log = logging.getLogger(__name__)
 class Service:
     """Answers calls; thread-safe, one per running org."""
 
-    def __init__(self, org: LocalOrg) -> None:
+    def __init__(self, org: LocalOrg, *, own_process: bool = False) -> None:
         self.org = org
+        self.own_process = own_process
+        self.concurrent_limit: int | None = None
+        self._calls_at_work = 0
         self.sessions = auth.Sessions(org)
         self.faults = Faults()
         self.cursors = Cursors(org.storage.pod, org.folder)
@@ -114,6 +122,58 @@ class Service:
             log.exception("The database refused %s %s", call.method, call.url_path)
             return unexpected()
 
+    def enter(self) -> bool:
+        """Count a call that begins; False where as many are at work as may be."""
+        with self._lock:
+            if self.concurrent_limit is not None and self._calls_at_work >= self.concurrent_limit:
+                return False
+            self._calls_at_work += 1
+            return True
+
+    def leave(self) -> None:
+        """Count a call that ended."""
+        with self._lock:
+            self._calls_at_work -= 1
+
+    def apply(self, scenario: Scenario) -> None:
+        """Let a scenario begin in place of the one before; ConfigError where it would kill a process not its own."""
+        self.refuse_kill(scenario.calls)
+        self.lift()
+        limits = scenario.limits
+        self.org.conditions.apply(scenario)
+        self.faults.seed = scenario.seed
+        self.faults.set([rule.model_copy() for rule in scenario.calls])
+        if limits is not None:
+            self.concurrent_limit = limits.concurrent
+            self.org.storage.rows_left = limits.storage_rows
+            if limits.requests is not None:
+                self.leave_calls(limits.requests)
+
+    def lift(self) -> None:
+        """Put all right again: no fault, no scenario, the allowances of a new day."""
+        self.faults.set([])
+        self.org.conditions.lift()
+        self.org.storage.rows_left = None
+        self.org.storage.kill = None
+        self.concurrent_limit = None
+        with self._lock:
+            self.calls_made, self.call_limit = 0, self.org.settings.daily_requests
+
+    def refuse_kill(self, rules: Iterable[Fault]) -> None:
+        """ConfigError where a rule would kill a process that is more than this server."""
+        if not self.own_process and any(rule.kind == "kill" for rule in rules):
+            raise ConfigError(
+                "This org is served inside another process, which a kill would end: serve it by "
+                "`isync local-org serve` to have it killed."
+            )
+
+    def arm(self, rule: Fault) -> None:
+        """Kill this process now, or at a commit to come."""
+        if rule.moment == "before" or rule.moment == "after":
+            kill_now()
+        else:
+            self.org.storage.kill = CommitKill(rule.moment, rule.commits, self.faults.seed)
+
     def leave_calls(self, left: int) -> None:
         """Let that many more calls pass before the allowance is used up."""
         with self._lock:
@@ -126,6 +186,11 @@ class Service:
             "calls": self.calls_made,
             "limit": self.call_limit,
             "faults": self.faults.as_json(),
+            "scenario": self.org.conditions.scenario.name,
+            "batches_left": self.org.conditions.batches_left,
+            "query_jobs_left": self.org.conditions.query_jobs_left,
+            "storage_rows_left": self.org.storage.rows_left,
+            "process": os.getpid(),
         }
 
 

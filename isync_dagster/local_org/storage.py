@@ -21,11 +21,15 @@ import polars as pl
 
 from isync_dagster.errors import StoreError
 from isync_dagster.local_org.ids import id_range, pod
+from isync_dagster.local_org.kill import CommitKill
 from isync_dagster.local_org.org_schema import OrgSchema, columns, quote
 from isync_dagster.schema.model import SObject
 
 DATABASE: Final = "org.duckdb"
 LOCK: Final = "org.lock"
+NEW: Final = "new "
+JOBS: Final = "bulk jobs"  # the counter of job ids, which are never given twice
+MEMORY: Final = "4GB"  # at most; what does not fit is spilled beside the file
 THREADS: Final = 4  # an org is one guest of the machine among others
 
 
@@ -42,6 +46,9 @@ class Storage:
         self._lock_file: int | None = None
         self._counters: dict[str, int] = {}
         self._moved: set[str] = set()
+        self.kill: CommitKill | None = None
+        self.rows_left: int | None = None
+        self._rows_claimed = 0
 
     @classmethod
     def open(cls, folder: Path, schema: OrgSchema, *, seed: int = 0) -> Storage:
@@ -49,7 +56,8 @@ class Storage:
         lock_file = _take_lock(folder)
         try:
             connection = duckdb.connect(
-                str(folder / DATABASE), config={"threads": str(min(os.cpu_count() or 1, THREADS))}
+                str(folder / DATABASE),
+                config={"threads": str(min(os.cpu_count() or 1, THREADS)), "memory_limit": MEMORY},
             )
         except duckdb.Error as error:
             os.close(lock_file)
@@ -99,6 +107,59 @@ class Storage:
                     if name.lower() not in present:
                         cursor.execute(f"ALTER TABLE {quote(item.name)} ADD COLUMN {quote(name)} {kind}")
 
+    def keep_as_new(self) -> None:
+        """Remember what the tables hold now: `reset` brings that back."""
+        with self.transaction() as cursor:
+            for item in self.schema:
+                if cursor.execute(f"SELECT 1 FROM {quote(item.name)} LIMIT 1").fetchone():
+                    cursor.execute(f"CREATE TABLE _org.{quote(NEW + item.name)} AS FROM {quote(item.name)}")
+            self._save_counters(cursor)
+            cursor.execute(f"CREATE TABLE _org.{quote(NEW)} AS FROM _org.counters")
+
+    def reset(self, *, keep: frozenset[str]) -> None:
+        """Put all tables back to what `keep_as_new` remembered, but those of `keep`; whole or not at all.
+
+        Tables are dropped and made anew, which takes a moment whatever they hold. StoreError where nothing was
+        remembered.
+        """
+        with self.transaction() as cursor:
+            known = {
+                str(row[0])
+                for row in cursor.execute("SELECT table_name FROM duckdb_tables() WHERE schema_name='_org'").fetchall()
+            }
+            if NEW not in known:
+                raise StoreError(
+                    f"The local org in {self.folder} was made by an older version, which cannot reset: make it anew.",
+                    folder=str(self.folder),
+                )
+            for item in self.schema:
+                if item.name in keep or not cursor.execute(f"SELECT 1 FROM {quote(item.name)} LIMIT 1").fetchone():
+                    continue
+                cursor.execute(f"DROP TABLE {quote(item.name)}")
+                self._create_table(cursor, item)
+                if NEW + item.name in known:
+                    cursor.execute(f"INSERT INTO {quote(item.name)} BY NAME FROM _org.{quote(NEW + item.name)}")
+            first = dict(cursor.execute(f"SELECT name, value FROM _org.{quote(NEW)}").fetchall())
+            kept = {f"id {name}" for name in keep} | {JOBS}
+            before = dict(self._counters)
+            try:
+                for name in self._counters:
+                    if name not in kept:
+                        self._counters[name] = first.get(name, 1)
+                        self._moved.add(name)
+                self._save_counters(cursor)
+            except BaseException:
+                self._counters = before
+                raise
+
+    def checkpoint(self) -> None:
+        """Write the log into the file, so that the next start has nothing to replay and the next end nothing to do."""
+        with self._lock:
+            self._connection.execute("CHECKPOINT")
+            # The first one leaves half-filled row groups behind; the next with anything in the log merges them.
+            self.set_note("checkpoint", True)
+            self._connection.execute("CHECKPOINT")
+
     def close(self) -> None:
         """Write the log into the file and let go of it."""
         with self._lock:
@@ -134,11 +195,18 @@ class Storage:
             cursor = self._connection.cursor()
             cursor.execute("BEGIN TRANSACTION")
             self._moved.clear()
+            self._rows_claimed = 0
             self._local.cursor = cursor
             try:
                 yield cursor
                 self._save_counters(cursor)
+                if self.kill is not None:
+                    self.kill.before()
                 cursor.execute("COMMIT")
+                if self.kill is not None:
+                    self.kill.after()
+                if self.rows_left is not None:
+                    self.rows_left = max(self.rows_left - self._rows_claimed, 0)
             except BaseException:
                 cursor.execute("ROLLBACK")
                 raise
@@ -152,12 +220,24 @@ class Storage:
             cursor.execute("INSERT INTO _org.counters VALUES (?, ?)", [name, self._counters[name]])
         self._moved.clear()
 
+    def claim_rows(self, wanted: int) -> int:
+        """How many of so many new rows fit into the storage; counted once the transaction ends well."""
+        if self.rows_left is None:
+            return wanted
+        fit = min(wanted, self.rows_left - self._rows_claimed)
+        self._rows_claimed += fit
+        return fit
+
     def count_up(self, name: str, count: int, *, start: int = 1) -> int:
         """Reserve `count` numbers of a counter and give the first; call inside a transaction."""
         first = self._counters.get(name, start)
         self._counters[name] = first + count
         self._moved.add(name)
         return first
+
+    def count_past(self, name: str, number: int) -> None:
+        """Let a counter go on after a number; call inside a transaction."""
+        self.count_up(name, max(number + 1 - self._counters.get(name, 1), 0))
 
     def new_ids(self, sobject: SObject, count: int) -> pl.Series:
         """Reserve ids of an object (String, 18 characters); call inside a transaction."""
@@ -208,7 +288,8 @@ def select(
 def registered(cursor: duckdb.DuckDBPyConnection, **frames: pl.DataFrame) -> Iterator[None]:
     """Let SQL on this cursor read frames by name while the block runs."""
     for name, frame in frames.items():
-        cursor.register(name, frame)
+        # Polars' own text layout, which DuckDB reads as it lies: no copy of the strings.
+        cursor.register(name, frame.to_arrow(compat_level=pl.CompatLevel.newest()))
     try:
         yield
     finally:

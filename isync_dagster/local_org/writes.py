@@ -51,6 +51,7 @@ def write(
         rows = Rows(read.frame)
         for relation in read.relations:
             resolve(rows, cursor, sobject, relation)
+        org.conditions.refuse_held(rows, sobject)
         frame = rows.good
         if not frame.height:
             outcome = pl.DataFrame(schema=OUTCOME)
@@ -73,7 +74,14 @@ def delete(org: LocalOrg, user_id: str, sobject: SObject, ids: Sequence[str]) ->
     frame = pl.DataFrame({"_row": range(len(ids)), "Id": ids}, schema={"_row": pl.UInt32, "Id": pl.String})
     with org.storage.transaction() as cursor:
         writer = Writer(org.schema, org.storage, cursor, org.actor(user_id))
-        return results(delete_rows(writer, sobject, frame))
+        rows = Rows(frame)
+        org.conditions.refuse_held(rows, sobject)
+        held = rows.refused().select(
+            "_row", pl.lit(None, dtype=pl.String).alias("id"), pl.lit(False).alias("created"), "error"
+        )
+        if not rows.good.height:
+            return results(held)
+        return results(pl.concat([delete_rows(writer, sobject, rows.good).select(list(OUTCOME)), held]))
 
 
 def refuse_closed(sobject: SObject, verb: str) -> None:
