@@ -23,6 +23,7 @@ from isync_dagster.local_org.bulk_jobs import BulkJobs
 from isync_dagster.local_org.cursors import Cursors
 from isync_dagster.local_org.faults import Faults
 from isync_dagster.local_org.local_org import LocalOrg
+from isync_dagster.local_org.request import of_headers, working_for
 from isync_dagster.local_org.web import ApiError, Call, Reply, Route
 
 log = logging.getLogger(__name__)
@@ -88,7 +89,9 @@ class Service:
                 raise ApiError(
                     405, "METHOD_NOT_ALLOWED", f"HTTP Method '{call.method}' not allowed. Allowed are {allowed}"
                 )
-            return handler(call)
+            user_id = call.session.user_id if call.session is not None else None
+            with working_for(of_headers(call.headers, user_id=user_id, base=call.base)):
+                return handler(call)
         except ApiError as error:
             return Reply(error.body(), status=error.status)
         except duckdb.Error:
