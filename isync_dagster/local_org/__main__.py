@@ -47,7 +47,7 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         action="append",
         default=[],
-        help="describe JSON (a file or a folder) or an SFDX source folder; may be repeated, later ones win. Without it "
+        help="describe JSON (a file or a folder), an SFDX source folder or an overlay (.yml); may be repeated, later ones win. Without it "
         "the org has the standard objects",
     )
     one.add_argument("--namespace", help="of a package whose source has none in its names")
@@ -80,25 +80,36 @@ def _parser() -> argparse.ArgumentParser:
 
 def make(options: argparse.Namespace) -> None:
     """A new org with its data, whole or not at all: a folder that could not be filled is taken away again."""
-    from isync_dagster.local_org.seeds.sources import schema_from
+    from isync_dagster.local_org.automation.model import Automation
+    from isync_dagster.local_org.seeds.sources import Source, source_from
     from isync_dagster.local_org.seeds.standard import standard, standard_objects
 
     folder: Path = options.folder
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"{folder} is not empty; name a new folder, or `isync local-org fill` the org in it.")
     seed = zlib.crc32(str(folder.resolve()).encode()) if options.seed is None else options.seed
-    schema = (
-        schema_from(options.schema, namespace=options.namespace) if options.schema else standard(standard_objects())
+    source = (
+        source_from(options.schema, namespace=options.namespace)
+        if options.schema
+        else Source(standard(standard_objects()), Automation())
     )
+    schema = source.objects
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
         raise ConfigError(f"The folder {folder} cannot be made: {error.strerror}. Name another one.") from error
     try:
         with LocalOrg.create(
-            folder, schema, name=options.name or folder.name, seed=seed, is_sandbox=options.sandbox
+            folder,
+            schema,
+            name=options.name or folder.name,
+            seed=seed,
+            is_sandbox=options.sandbox,
+            automation=source.automation,
         ) as org:
             print(f"made {folder}: org {org.org_id}, {len(schema)} objects")
+            for item, problem in org.schema.problems.items():
+                print(f"does not work: {item}: {problem}", file=sys.stderr)
             _fill(org, options.data, options.mapping)
     except IsyncError:
         shutil.rmtree(folder, ignore_errors=True)

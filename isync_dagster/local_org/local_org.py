@@ -24,7 +24,7 @@ from isync_dagster.local_org.defaults import Actor, fill_defaults, fill_insert
 from isync_dagster.local_org.derive import derive_insert
 from isync_dagster.local_org.dml import Writer
 from isync_dagster.local_org.ids import to18_expr
-from isync_dagster.local_org.org_schema import AUDIT_FIELDS, OrgSchema, column_type, quote
+from isync_dagster.local_org.org_schema import AUDIT_FIELDS, OrgSchema, column_type
 from isync_dagster.local_org.settings import SETTINGS, OrgSettings, new_settings
 from isync_dagster.local_org.storage import Storage, field_types, insert_frame
 from isync_dagster.local_org.values import parse
@@ -55,6 +55,7 @@ class LocalOrg:
         self.settings = settings
         self.schema = schema
         self.storage = storage
+        self._record_types: list[dict[str, object]] = []
 
     @classmethod
     def create(
@@ -112,9 +113,7 @@ class LocalOrg:
         described = json.loads((folder / SCHEMA).read_text())
         declared = folder / AUTOMATION
         automation = Automation.model_validate_json(declared.read_text()) if declared.exists() else None
-        schema = OrgSchema(
-            (SObject.from_json(item) for item in described), seed=settings.seed, automation=automation
-        )
+        schema = OrgSchema((SObject.from_json(item) for item in described), seed=settings.seed, automation=automation)
         return cls(folder, settings, schema, Storage.open(folder, schema, seed=settings.seed))
 
     def __enter__(self) -> LocalOrg:

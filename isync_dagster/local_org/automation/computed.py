@@ -20,7 +20,7 @@ from isync_dagster.schema.model import NUMBER_TYPES, Field, SObject
 if TYPE_CHECKING:
     from isync_dagster.local_org.org_schema import OrgSchema
 
-_CHECK = Moment(datetime(2000, 1, 1), None)  # noqa: DTZ001  (the org's clock is naive UTC)
+_CHECK = Moment(datetime(2000, 1, 1), None)
 
 
 def declared_fields(schema: OrgSchema, sobject: SObject) -> dict[str, Field]:

@@ -50,25 +50,23 @@ def check(writer: Writer, sobject: SObject, rows: Rows, *, update: bool) -> None
         return
     event = "update" if update else "create"
     moment = f"after {'update' if update else 'insert'}"
-    late = (*rules.triggers_on(moment), *(flow for flow in rules.flows_on("after", event) if flow.fault is not None))
-    if not (rules.lookup_filters or rules.validation or rules.duplicates or late):
+    triggers = rules.triggers_on(moment)
+    flows = [flow for flow in rules.flows_on("after", event) if flow.fault is not None]
+    if not (rules.lookup_filters or rules.validation or rules.duplicates or triggers or flows):
         return
     given = set(rows.good.columns)
     saving = _saving(writer, sobject, rows, update)
     _refuse_filtered(writer, sobject, rows, rules, saving, given)
     if rules.validation and rows.good.height:
         found = saving.hits([rule.formula for rule in rules.validation])
-        messages = [
-            (rule.message, rule.field or "") for rule in rules.validation
-        ]
+        messages = [(rule.message, rule.field or "") for rule in rules.validation]
         _refuse_hits(rows, found, "FIELD_CUSTOM_VALIDATION_EXCEPTION", messages)
     if rules.duplicates and rows.good.height:
         refuse_similar(saving, rows, rules.duplicates)
-    for item in late:
-        if isinstance(item, Trigger):
-            _refuse(writer, sobject, rows, item, moment, update)
-        else:
-            _fault(writer, sobject, rows, item, update)
+    for trigger in triggers:
+        _refuse(writer, sobject, rows, trigger, moment, update)
+    for flow in flows:
+        _fault(writer, sobject, rows, flow, update)
 
 
 def after_save(writer: Writer, sobject: SObject, frame: pl.DataFrame) -> None:
@@ -201,8 +199,8 @@ def _refuse(writer: Writer, sobject: SObject, rows: Rows, trigger: Trigger, mome
     """Refuse the rows that a trigger throws for, or puts an error on."""
     if (trigger.throws is None and trigger.error is None) or not rows.good.height:
         return
-    saving = _early(writer, sobject, rows, update) if moment.startswith("before") else _saving(
-        writer, sobject, rows, update
+    saving = (
+        _early(writer, sobject, rows, update) if moment.startswith("before") else _saving(writer, sobject, rows, update)
     )
     found = saving.hits([trigger.condition])
     if trigger.whole_chunk and found.height:
@@ -258,4 +256,3 @@ def _write_created(writer: Writer, saving: Saving, flow: Flow) -> None:
         made = saving.values(other, creation.values, flow.condition).drop("_row")
         if made.height:
             writer.store_new(other, made)
-

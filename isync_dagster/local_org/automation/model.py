@@ -108,7 +108,18 @@ class Trigger(Of):
     `whole_chunk` refuses all 200 rows saved together, as a governor limit does. `assign` sets fields before the save.
     """
 
-    events: tuple[Literal["before insert", "before update", "before delete", "after insert", "after update"], ...]
+    events: tuple[
+        Literal[
+            "before insert",
+            "before update",
+            "before delete",
+            "after insert",
+            "after update",
+            "after delete",
+            "after undelete",
+        ],
+        ...,
+    ]
     condition: Formula = "TRUE"
     throws: str | None = None
     error: str | None = None

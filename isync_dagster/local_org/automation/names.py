@@ -166,10 +166,7 @@ class RecordNames:
                 targets = tuple(item for item in targets if item.name != "Group") or targets
             if lookup is None or not targets:
                 raise _unknown(reference)
-            if join is None:
-                link = self._own(lookup.name, reference).sql
-            else:
-                link = f"{join.alias}.{_quote(lookup.name)}"
+            link = self._own(lookup.name, reference).sql if join is None else f"{join.alias}.{_quote(lookup.name)}"
             key = (*key, step.lower())
             join = self._joins.get(key)
             if join is None:
@@ -246,7 +243,7 @@ def _permission(name: str, user: str) -> str:
         'EXISTS (SELECT 1 FROM "PermissionSetAssignment" a JOIN "SetupEntityAccess" e ON e."ParentId" = '
         'a."PermissionSetId" JOIN "CustomPermission" c ON c."Id" = e."SetupEntityId" '
         f'WHERE a."AssigneeId" = {user} AND NOT a."IsDeleted" AND NOT e."IsDeleted" '
-        f"AND lower(c.\"DeveloperName\") = {quoted(name.split('__')[-1].lower())})"
+        f'AND lower(c."DeveloperName") = {quoted(name.split("__")[-1].lower())})'
     )
 
 

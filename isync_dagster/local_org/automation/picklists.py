@@ -44,8 +44,10 @@ def refuse_unavailable(writer: Writer, sobject: SObject, rows: Rows, *, update: 
         by_field.setdefault(field.name, []).append(_unfitting(seen, field, controller))
     for name, parts in by_field.items():
         field = _named(sobject, name)
-        bad = pl.concat(parts).unique("_row").join(
-            rows.good.filter(pl.col(name).is_not_null()).select("_row"), on="_row", how="semi"
+        bad = (
+            pl.concat(parts)
+            .unique("_row")
+            .join(rows.good.filter(pl.col(name).is_not_null()).select("_row"), on="_row", how="semi")
         )
         message = pl.concat_str([pl.lit(f"{field.label}: bad value for restricted picklist field: "), pl.col("value")])
         refusal = error("INVALID_OR_NULL_FOR_RESTRICTED_PICKLIST", message, name)
@@ -76,7 +78,10 @@ def _outside(rows: pl.DataFrame, field: Field, allowed: pl.Series) -> pl.DataFra
     value = pl.col(field.name)
     values = allowed.to_list()
     if field.type == "multipicklist":
-        bad = value.str.split(";").list.set_difference(pl.lit(pl.Series([values], dtype=pl.List(pl.String)))).list.len() > 0
+        bad = (
+            value.str.split(";").list.set_difference(pl.lit(pl.Series([values], dtype=pl.List(pl.String)))).list.len()
+            > 0
+        )
     else:
         bad = ~value.is_in(values)
     return rows.filter(value.is_not_null() & bad).select(pl.col("_row").cast(pl.UInt32), value.alias("value"))
@@ -101,10 +106,7 @@ def _unfitting(rows: pl.DataFrame, field: Field, controller: Field) -> pl.DataFr
 
 def fitting_pairs(field: Field, controller: Field) -> pl.DataFrame:
     """The pairs `controls`, `value` that go together, read from the bitmaps of `validFor`."""
-    if controller.type == "boolean":
-        known = ["false", "true"]
-    else:
-        known = [entry.value for entry in controller.picklist_values]
+    known = ["false", "true"] if controller.type == "boolean" else [entry.value for entry in controller.picklist_values]
     pairs = []
     for entry in field.picklist_values:
         bits = base64.b64decode(entry.valid_for or "")

@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
 
+from isync_dagster.local_org.values import parse
+
 if TYPE_CHECKING:
     from isync_dagster.local_org.dml import Writer
 
 # Object -> the fields that tell one record from another.
-_KEYS: Final = {
+_KEYS: Final[dict[str, tuple[str, ...]]] = {
     "DuplicateRule": ("SobjectType", "DeveloperName"),
     "FlowDefinitionView": ("ApiName",),
     "CustomPermission": ("DeveloperName",),
@@ -23,7 +25,7 @@ def write_records(writer: Writer) -> None:
         sobject = writer.schema.get(name)
         if sobject is None:
             continue
-        keys = _KEYS[name]
+        keys = _KEYS.get(name, ("DeveloperName",))
         have = writer.storage.frame(f'SELECT "Id", {", ".join(_q(key) for key in keys)} FROM {_q(name)}')
         ids = {tuple(row[1:]): row[0] for row in have.iter_rows()}
         wanted = {tuple(row[key] for key in keys): row for row in rows}
@@ -31,18 +33,36 @@ def write_records(writer: Writer) -> None:
             writer.cursor.execute(f'DELETE FROM {_q(name)} WHERE "Id" = ?', [ids[gone]])
         for key, row in wanted.items():
             known = {field: value for field, value in row.items() if sobject.field(field) is not None}
+            if name.endswith("__mdt"):
+                typed = pl.DataFrame([known]).select(
+                    [parse(found, pl.col(key).cast(pl.String)).value.alias(key)
+                     for key in known if (found := sobject.field(key)) is not None]
+                )  # fmt: skip
+                known = typed.row(0, named=True)
             if key not in ids:
                 writer.store_new(sobject, pl.DataFrame([known]))
             else:
                 sets = ", ".join(f"{_q(field)} = ?" for field in known)
-                writer.cursor.execute(
-                    f'UPDATE {_q(name)} SET {sets} WHERE "Id" = ?', [*known.values(), ids[key]]
-                )
+                writer.cursor.execute(f'UPDATE {_q(name)} SET {sets} WHERE "Id" = ?', [*known.values(), ids[key]])
 
 
 def _declared(writer: Writer) -> dict[str, list[dict[str, Any]]]:
     automation = writer.schema.automation
-    return {
+    metadata: dict[str, list[dict[str, Any]]] = {item.name: [] for item in writer.schema if item.name.endswith("__mdt")}
+    for row in automation.custom_metadata:
+        sobject = writer.schema.get(row.type)
+        if sobject is not None:
+            metadata.setdefault(sobject.name, []).append(
+                {
+                    "DeveloperName": row.name,
+                    "MasterLabel": row.label,
+                    "Label": row.label,
+                    "Language": "en_US",
+                    "QualifiedApiName": row.name,
+                    **row.values,
+                }
+            )
+    return metadata | {
         "DuplicateRule": [
             {
                 "DeveloperName": rule.name,

@@ -25,7 +25,7 @@ from isync_dagster.schema.model import Field, SObject
 if TYPE_CHECKING:
     from isync_dagster.local_org.org_schema import OrgSchema
 
-_CHECK = Moment(datetime(2000, 1, 1), None)  # noqa: DTZ001  (the org's clock is naive UTC)
+_CHECK = Moment(datetime(2000, 1, 1), None)
 
 
 @dataclass(frozen=True)

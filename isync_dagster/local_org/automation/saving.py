@@ -51,9 +51,7 @@ class Saving:
         stored = f' LEFT JOIN {table} o ON o."Id" = n."Id"' if self.update else ""
         frames = {"_saving": self.frame} | ({} if self.old is None else {"_stored_before": self.old})
         with registered(self.writer.cursor, **frames):
-            return select(
-                self.writer.cursor, f"SELECT {listed} FROM _saving n{stored}{names.joins} WHERE {where}"
-            )
+            return select(self.writer.cursor, f"SELECT {listed} FROM _saving n{stored}{names.joins} WHERE {where}")
 
     def hits(self, conditions: Sequence[str]) -> pl.DataFrame:
         """For each row that meets any of the conditions: `_row`, and `hit`, the number of the first one it meets."""

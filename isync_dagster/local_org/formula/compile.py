@@ -332,7 +332,9 @@ class _Compiler:
         field, literal = node.arguments
         found = self.node(field)
         if found.kind not in ("picklist", "multipicklist"):
-            raise FormulaError("Field is not a picklist. Only picklist fields are supported in ISPICKVAL().", node.offset)
+            raise FormulaError(
+                "Field is not a picklist. Only picklist fields are supported in ISPICKVAL().", node.offset
+            )
         value = self.node(literal)
         if value.kind == "null":
             return Value(self._blank(found), "boolean")
@@ -352,7 +354,10 @@ class _Compiler:
         found = self.node(node.arguments[0])
         if found.kind != "multipicklist":
             self._want(found, "multipicklist", "function 'PICKLISTCOUNT()'", node.offset)
-        return Value(f"CASE WHEN {found.sql} = '' THEN 0.0 ELSE CAST(len(string_split({found.sql}, ';')) AS DOUBLE) END", "number")
+        return Value(
+            f"CASE WHEN {found.sql} = '' THEN 0.0 ELSE CAST(len(string_split({found.sql}, ';')) AS DOUBLE) END",
+            "number",
+        )
 
     def _text(self, node: Call) -> Value:
         found = self.node(node.arguments[0])

@@ -45,9 +45,7 @@ _HTML: Final = (
     "replace(replace(replace(replace(replace({0}, '&', '&amp;'), '<', '&lt;'), '>', '&gt;'), '\"', '&quot;'), "
     "'''', '&#39;')"
 )
-_SCRIPT: Final = (
-    "replace(replace(replace(replace({0}, '\\', '\\\\'), '''', '\\'''), '\"', '\\\"'), chr(10), '\\n')"
-)
+_SCRIPT: Final = "replace(replace(replace(replace({0}, '\\', '\\\\'), '''', '\\'''), '\"', '\\\"'), chr(10), '\\n')"
 _HALF_AWAY: Final = "(sign({0}) * floor(abs({0}) * pow(10, {1}) + 0.5 + 1e-9 * least(1, abs({0}))) / pow(10, {1}))"
 
 

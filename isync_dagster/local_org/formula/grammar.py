@@ -111,7 +111,9 @@ offset=4), offset=2)
         place = getattr(error, "pos_in_stream", None)
         offset = len(text) if place is None or place < 0 else place
         near = text[offset : offset + 20].split("\n")[0].strip()
-        raise FormulaError(f"Syntax error near '{near}'" if near else "Syntax error. Found end of formula", offset) from None
+        raise FormulaError(
+            f"Syntax error near '{near}'" if near else "Syntax error. Found end of formula", offset
+        ) from None
     except RecursionError:
         raise FormulaError("The formula is nested too deeply") from None
     return node
