@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from isync_dagster.local_org.automation.filters import filters_sql
 from isync_dagster.local_org.automation.model import RollUp
@@ -20,7 +20,8 @@ from isync_dagster.schema.model import NUMBER_TYPES, Field, SObject
 if TYPE_CHECKING:
     from isync_dagster.local_org.org_schema import OrgSchema
 
-_CHECK = Moment(datetime(2000, 1, 1), None)
+LAYERS: Final = 20  # formulas that read formulas, before a circle is assumed
+_CHECK: Final = Moment(datetime(2000, 1, 1), None)
 
 
 def declared_fields(schema: OrgSchema, sobject: SObject) -> dict[str, Field]:
@@ -39,9 +40,7 @@ def broken_fields(schema: OrgSchema, sobject: SObject, fields: Mapping[str, Fiel
     wrong: dict[str, str] = {}
     for name, item in fields.items():
         try:
-            names = RecordNames(schema, sobject, _CHECK, "t")
-            result_sql(item, names)
-            _ = names.joins
+            relation_sql(schema, sobject, {name}, _CHECK, 0, {name: item} | dict(fields))
         except FormulaError as error:
             wrong[name] = str(error)
     return wrong
@@ -59,10 +58,16 @@ def relation_sql(
     mine = [fields[name] for name in sorted(wanted) if name in fields]
     if not mine:
         return _quote(sobject.name)
+    if depth > LAYERS:
+        raise FormulaError(f"The formula of {mine[0].name} refers to itself, or through too many others")
     alias = f"c{depth}"
     names = RecordNames(schema, sobject, moment, alias, depth=depth)
-    made = ", ".join(f"{result_sql(item, names)} AS {_quote(item.name)}" for item in mine)
-    return f"(SELECT {alias}.* REPLACE ({made}) FROM {_quote(sobject.name)} {alias}{names.joins})"
+    made = {item.name: result_sql(item, names) for item in mine}
+    # What other formulas read is worked out a layer below, once, however often it is read.
+    listed = ", ".join(f"{sql} AS {_quote(name)}" for name, sql in made.items() if name not in names.inner)
+    source = relation_sql(schema, sobject, names.inner, moment, depth + 1, fields)
+    replaced = f" REPLACE ({listed})" if listed else ""
+    return f"(SELECT {alias}.*{replaced} FROM {source} {alias}{names.joins})"
 
 
 def result_sql(item: Field, names: RecordNames) -> str:
@@ -112,13 +117,14 @@ def roll_up_sql(names: RecordNames, roll_up: RollUp) -> str:
         if schema.is_computed(child, summed):
             wanted.add(summed.name)
         answer = f"{roll_up.operation}({alias}.{_quote(summed.name)})"
-        if roll_up.operation == "sum":
-            answer = f"coalesce({answer}, 0)"
-    source = schema.relation(child, wanted, names.moment, names.depth + 1)
-    return (
-        f"(SELECT {answer} FROM {source} {alias}{inner.joins} WHERE {alias}.{_quote(lookup.name)} = "
-        f'{names.alias}."Id" AND NOT {alias}."IsDeleted" AND {where})'
+    source = schema.relation(child, wanted | inner.inner, names.moment, names.depth + 1)
+    key = f"{alias}.{_quote(lookup.name)}"
+    sums = names.once(
+        f"SELECT {key} AS k, {answer} AS v FROM {source} {alias}{inner.joins} "
+        f'WHERE {key} IS NOT NULL AND NOT {alias}."IsDeleted" AND {where} GROUP BY {key}',
+        f'{{}}.k = {names.alias}."Id"',
     )
+    return f"coalesce({sums}.v, 0)" if roll_up.operation in ("count", "sum") else f"{sums}.v"
 
 
 def _own_path(sobject: str, text: str) -> tuple[str, ...]:

@@ -71,8 +71,10 @@ class RecordNames:
         self.prior_alias = prior
         self.columns = columns
         self.depth = depth
+        self.inner: set[str] = set()
+        """Computed fields of the rows themselves that were read: `alias` must be a relation that has them."""
         self._joins: dict[tuple[str, ...], _Join] = {}
-        self._open: list[str] = []
+        self._extra: dict[str, str] = {}
 
     @property
     def now(self) -> str:
@@ -86,7 +88,19 @@ class RecordNames:
             f" LEFT JOIN {self.schema.relation(join.sobject, join.computed, self.moment, self.depth + 1)} {join.alias} "
             f'ON {join.alias}."Id" = {join.link}'
             for join in self._joins.values()
-        )
+        ) + "".join(self._extra.values())
+
+    def once(self, relation: str, on: str = "TRUE") -> str:
+        """The alias of a relation of one row a key that is joined once, however often it is asked for.
+
+        Joins are planned in a blink where hundreds of subqueries are not.
+        """
+        key = f"{relation} ON {on}"
+        alias = f"{self.alias}x{len(self._extra)}"
+        if key not in self._extra:
+            self._extra[key] = f" LEFT JOIN ({relation}) {alias} ON {on.replace('{}', alias)}"
+            return alias
+        return f"{self.alias}x{list(self._extra).index(key)}"
 
     def is_new(self) -> str:
         """Whether the record is being made: it has no stored row yet."""
@@ -104,6 +118,8 @@ class RecordNames:
         found = self.sobject.field(reference.path[0])
         if len(reference.path) != 1 or found is None:
             raise FormulaError(f"Field {reference.text} may not be used in this type of formula", reference.offset)
+        if self.schema.is_computed(self.sobject, found):
+            raise FormulaError(f"The local org does not keep former values of the computed field {found.name}")
         if self.prior_alias is None:
             return self.value(reference)
         return _stored(found, f"{self.prior_alias}.{_quote(found.name)}")
@@ -125,7 +141,8 @@ class RecordNames:
         if found is None:
             raise _unknown(reference)
         if self.schema.is_computed(self.sobject, found):
-            return self.computed(found)
+            self.inner.add(found.name)
+            return _stored(found, f"{self.alias}.{_quote(found.name)}")
         if self.columns is not None and found.name not in self.columns:
             return _stored(found, f"CAST(NULL AS {self.schema.column_type(found) or 'VARCHAR'})")
         return _stored(found, f"{self.alias}.{_quote(found.name)}")
@@ -135,21 +152,15 @@ class RecordNames:
         return self._parent(tuple(record.split(".")), Reference((*record.split("."), "Id"))).sobject
 
     def computed(self, item: Field) -> Value:
-        """A formula or roll-up field of these rows, worked out in place."""
-        if item.name in self._open or self.depth > 8:
-            raise FormulaError(f"Formula field {item.name} refers to itself")
+        """A formula or roll-up field of these rows, worked out from what it reads."""
         roll_up = self.schema.roll_up(self.sobject, item.name)
         if roll_up is not None:
             from isync_dagster.local_org.automation.computed import roll_up_sql
 
             return Value(roll_up_sql(self, roll_up), KINDS.get(item.type, "number"))
-        self._open.append(item.name)
-        try:
-            made = compile_formula(
-                item.calculated_formula or "", self, blanks_as_zero=item.formula_treat_null_number_as_zero
-            )
-        finally:
-            self._open.pop()
+        made = compile_formula(
+            item.calculated_formula or "", self, blanks_as_zero=item.formula_treat_null_number_as_zero
+        )
         return Value(made.sql, kind_of(item) if made.kind == "null" else made.kind)
 
     def _parent(self, steps: tuple[str, ...], reference: Reference) -> _Join:
@@ -192,7 +203,8 @@ class RecordNames:
         if name == "$recordtype" and len(rest) == 1:
             return self._path(Reference(("RecordType", rest[0]), reference.offset))
         if name == "$permission" and len(rest) == 1:
-            return Value(_permission(rest[0], user), "boolean")
+            held = self.once(f"SELECT {_permission(rest[0], user)} AS v")
+            return Value(f"{held}.v", "boolean")
         if name == "$setup" and len(rest) == 2:
             return self._setup(rest, user, reference)
         if name == "$custommetadata" and len(rest) == 3:
@@ -211,7 +223,8 @@ class RecordNames:
         if sobject is None or found is None:
             raise _unknown(reference)
         column = f"t.{_quote(found.name)}"
-        return _stored(found, f"(SELECT {column} FROM {_quote(sobject.name)} t WHERE {where} LIMIT 1)")
+        row = self.once(f"SELECT {column} AS v FROM {_quote(sobject.name)} t WHERE {where} LIMIT 1")
+        return _stored(found, f"{row}.v")
 
     def _setup(self, rest: tuple[str, ...], user: str, reference: Reference) -> Value:
         """A hierarchy custom setting: the user's row, else the profile's, else the org's."""
@@ -226,7 +239,8 @@ class RecordNames:
             'AND NOT t."IsDeleted" LIMIT 1)'
             for owner in levels
         ]
-        return _stored(found, f"coalesce({', '.join(rows)})")
+        setting = self.once(f"SELECT coalesce({', '.join(rows)}) AS v")
+        return _stored(found, f"{setting}.v")
 
     def _metadata(self, rest: tuple[str, ...], reference: Reference) -> Value:
         sobject = self.schema.get(rest[0])

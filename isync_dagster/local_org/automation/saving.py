@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import polars as pl
 
+from isync_dagster.local_org.automation.computed import result_sql
 from isync_dagster.local_org.automation.names import Moment, RecordNames
 from isync_dagster.local_org.formula import Compiled, FormulaError, compile_formula, compile_value
 from isync_dagster.local_org.formula.ast import Reference
@@ -51,7 +52,27 @@ class Saving:
         stored = f' LEFT JOIN {table} o ON o."Id" = n."Id"' if self.update else ""
         frames = {"_saving": self.frame} | ({} if self.old is None else {"_stored_before": self.old})
         with registered(self.writer.cursor, **frames):
-            return select(self.writer.cursor, f"SELECT {listed} FROM _saving n{stored}{names.joins} WHERE {where}")
+            return select(
+                self.writer.cursor,
+                f"SELECT {listed} FROM {self._source(names.inner)} n{stored}{names.joins} WHERE {where}",
+            )
+
+    def _source(self, inner: Collection[str], depth: int = 0) -> str:
+        """The new rows with the computed fields that the formulas read, in layers as a read has them."""
+        fields = self.writer.schema.computed_of(self.sobject)
+        if not inner:
+            return "_saving"
+        alias = f"s{depth}"
+        names = RecordNames(
+            self.writer.schema, self.sobject, self.moment, alias, columns=self.frame.columns, depth=depth + 1
+        )
+        made = {name: result_sql(fields[name], names) for name in sorted(inner)}
+        below = self._source(names.inner, depth + 1)
+        present = {*self.frame.columns, *names.inner}
+        replaced = ", ".join(f'{sql} AS "{name}"' for name, sql in made.items() if name in present - names.inner)
+        added = "".join(f', {sql} AS "{name}"' for name, sql in made.items() if name not in present)
+        listed = f"{alias}.*{f' REPLACE ({replaced})' if replaced else ''}{added}"
+        return f"(SELECT {listed} FROM {below} {alias}{names.joins})"
 
     def hits(self, conditions: Sequence[str]) -> pl.DataFrame:
         """For each row that meets any of the conditions: `_row`, and `hit`, the number of the first one it meets."""
