@@ -15,9 +15,11 @@ from isync_dagster.local_org import (
     routes_collections,
     routes_composite,
     routes_control,
+    routes_metadata,
     routes_query,
     routes_rows,
     routes_schema,
+    routes_tooling,
 )
 from isync_dagster.local_org.bulk_jobs import BulkJobs
 from isync_dagster.local_org.cursors import Cursors
@@ -42,10 +44,13 @@ class Service:
         self._lock = threading.Lock()
         self.jobs = BulkJobs(org)
         self.modified = time.time()
+        self.metadata_jobs = routes_metadata.MetadataJobs()
         self.routes: list[Route] = [
             *auth.routes(),
             *routes_control.routes(),
             *routes_schema.routes(),
+            *routes_tooling.routes(),
+            *routes_metadata.routes(),
             *routes_bulk.routes(),
             *routes_query.routes(),
             *routes_collections.routes(),

@@ -81,23 +81,49 @@ class Storage:
         cursor.execute(f'CREATE UNIQUE INDEX IF NOT EXISTS {quote("_id " + item.name)} ON {quote(item.name)} ("Id")')
 
     def refresh_schema(self, schema: OrgSchema) -> None:
-        """Take a changed schema: new tables and columns are made, none is dropped."""
+        """Take a changed schema: tables are made, columns added, retyped or dropped; no table is dropped."""
         self.schema = schema
         with self.transaction() as cursor:
             for item in schema:
                 present = {
-                    str(row[0]).lower()
-                    for row in cursor.execute(
-                        "SELECT column_name FROM duckdb_columns() WHERE schema_name='main' AND table_name=?",
+                    str(name).lower(): (str(name), str(kind))
+                    for name, kind in cursor.execute(
+                        "SELECT column_name, data_type FROM duckdb_columns() WHERE schema_name='main' AND table_name=?",
                         [item.name],
                     ).fetchall()
                 }
                 if not present:
                     self._create_table(cursor, item)
-                    continue
-                for name, kind in columns(item).items():
-                    if name.lower() not in present:
-                        cursor.execute(f"ALTER TABLE {quote(item.name)} ADD COLUMN {quote(name)} {kind}")
+                else:
+                    self._change_table(cursor, item, present)
+
+    def _change_table(
+        self, cursor: duckdb.DuckDBPyConnection, item: SObject, present: Mapping[str, tuple[str, str]]
+    ) -> None:
+        """Bring a table in step with its object: columns added, retyped (what does not fit becomes null), dropped."""
+        table, wanted = quote(item.name), columns(item)
+        added = {name: kind for name, kind in wanted.items() if name.lower() not in present}
+        retyped = {
+            name: kind for name, kind in wanted.items()
+            if name.lower() in present and _plain_type(present[name.lower()][1]) != _plain_type(kind)
+        }  # fmt: skip
+        kept = {name.lower() for name in wanted}
+        dropped = [name for lower, (name, _) in present.items() if lower not in kept]
+        if not (added or retyped or dropped):
+            return
+        # Columns of a table with an index cannot change.
+        index = quote("_id " + item.name)
+        cursor.execute(f"DROP INDEX IF EXISTS {index}")
+        for name, kind in added.items():
+            cursor.execute(f"ALTER TABLE {table} ADD COLUMN {quote(name)} {kind}")
+        for name, kind in retyped.items():
+            column = quote(name)
+            cursor.execute(
+                f"ALTER TABLE {table} ALTER {column} SET DATA TYPE {kind} USING TRY_CAST({column} AS {kind})"
+            )
+        for name in dropped:
+            cursor.execute(f"ALTER TABLE {table} DROP COLUMN {quote(name)}")
+        cursor.execute(f'CREATE UNIQUE INDEX {index} ON {table} ("Id")')
 
     def close(self) -> None:
         """Write the log into the file and let go of it."""
@@ -193,6 +219,10 @@ class Storage:
                 found = cursor.execute(f'SELECT count(*) FROM {quote(item.name)} WHERE NOT "IsDeleted"').fetchone()
                 answer[item.name] = int(found[0]) if found else 0
             return answer
+
+
+def _plain_type(kind: str) -> str:
+    return kind.replace(" ", "").upper()
 
 
 def select(

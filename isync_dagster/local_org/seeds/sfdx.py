@@ -58,17 +58,24 @@ class _Parts:
     rules: list[Xml] = dataclass_field(default_factory=list)
 
 
-def read_source(folder: Path, *, base: Mapping[str, SObject] | None = None, namespace: str | None = None) -> SourceTree:
+def read_source(
+    folder: Path,
+    *,
+    base: Mapping[str, SObject] | None = None,
+    namespace: str | None = None,
+    allow_empty: bool = False,
+) -> SourceTree:
     """The objects under a source folder.
 
     `base` are the describes that fields on standard objects are laid over, our own standard objects by default.
-    With `namespace` every object and field name without one gets it. ConfigError names the file that is wrong.
+    With `namespace` every object and field name without one gets it. ConfigError names the file that is wrong, or
+    says that there is no object at all unless `allow_empty`.
     """
     folder = Path(folder)
     known = standard_objects() if base is None else {**standard_objects(), **base}
     names = Names(namespace)
     parts = _gather(folder, names)
-    if not parts:
+    if not parts and not allow_empty:
         raise ConfigError(f"{folder} holds no object source (objects/<Object>/<Object>.object-meta.xml or fields)")
     value_sets = _value_sets(folder)
     tree = SourceTree()
