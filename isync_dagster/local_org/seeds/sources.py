@@ -47,13 +47,16 @@ def source_from(paths: Iterable[Path], *, namespace: str | None = None) -> Sourc
     found: dict[str, SObject] = {}
     automation = Automation()
     known = standard_objects()
+    removed: set[str] = set()
     for path in map(Path, paths):
         if not path.exists():
             raise ConfigError(f"{path} does not exist; give describe JSON, a folder of source metadata or an overlay")
         if path.suffix in OVERLAYS:
             # An overlay may speak of objects that come along only because every org has them.
             common = {item.name: item for item in standard(() if found else known)}
-            found, more = lay_over(path, {**common, **found})
+            base = {**common, **found}
+            found, more = lay_over(path, base)
+            removed = (removed | (base.keys() - found.keys())) - found.keys()
             automation = automation.plus(more)
         elif path.is_dir() and any(next(path.rglob(pattern), None) for pattern in SOURCE_FILES):
             tree = read_source(path, base=found, namespace=namespace)
@@ -62,7 +65,10 @@ def source_from(paths: Iterable[Path], *, namespace: str | None = None) -> Sourc
         else:
             found |= read_describes(path)
     parents = {name for item in found.values() for field in item.references for name in field.reference_to}
-    objects = {item.name: item for item in (*standard(sorted(parents & known.keys())), *found.values())}
+    spoken_of = {item.sobject for rules in (automation.validation_rules, automation.triggers, automation.flows,
+                                            automation.duplicate_rules) for item in rules}  # fmt: skip
+    along = ((parents | spoken_of) & known.keys()) - removed
+    objects = {item.name: item for item in (*standard(sorted(along)), *found.values())}
     return Source(list(objects.values()), automation)
 
 
