@@ -61,6 +61,8 @@ class Writer:
         return self._insert_typed(rows, sobject)
 
     def _insert_typed(self, rows: Rows, sobject: SObject) -> pl.DataFrame:
+        if self.storage.row_limit:
+            refuse_over_limit(rows, self.storage)
         engine.before_save(self, sobject, rows, update=False)
         refuse_missing(rows, required_on_insert(sobject))
         refuse_bad_references(rows, self.cursor, self.schema, sobject)
@@ -253,6 +255,14 @@ class Writer:
             for name in closed
         ]
         return joined.with_columns(kept).drop([f"_old.{name}" for name in closed])
+
+
+def refuse_over_limit(rows: Rows, storage: Storage) -> None:
+    """Refuse new rows where the org's data storage is full (STORAGE_LIMIT_EXCEEDED)."""
+    left = max(storage.row_limit - sum(storage.counts().values()), 0)
+    if rows.good.height > left:
+        full = error("STORAGE_LIMIT_EXCEEDED", "storage limit exceeded")
+        rows.refuse_rows(rows.good.slice(left).select("_row", full.alias("error")))
 
 
 def _outcome(rows: Rows, *, created: bool) -> pl.DataFrame:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 SCHEMA: Final = "schema.json"
 AUTOMATION: Final = "automation.json"
+ROW_BYTES: Final = 2048  # what the platform counts for a row of most objects
 SLICE: Final = 200_000  # rows that are loaded in one transaction
 
 # Standard objects on which "Set Audit Fields upon Record Creation" works; all custom objects have it too.
@@ -55,6 +56,7 @@ class LocalOrg:
         self.settings = settings
         self.schema = schema
         self.storage = storage
+        storage.row_limit = settings.data_storage_mb * 2**20 // ROW_BYTES
         self._record_types: list[dict[str, object]] = []
 
     @classmethod

@@ -42,6 +42,8 @@ class Storage:
         self._lock_file: int | None = None
         self._counters: dict[str, int] = {}
         self._moved: set[str] = set()
+        self.row_limit = 0
+        """How many rows the org may hold; 0: any number."""
 
     @classmethod
     def open(cls, folder: Path, schema: OrgSchema, *, seed: int = 0) -> Storage:
@@ -216,8 +218,8 @@ class Storage:
         with self.cursor() as cursor:
             answer: dict[str, int] = {}
             for item in self.schema:
-                found = cursor.execute(f'SELECT count(*) FROM {quote(item.name)} WHERE NOT "IsDeleted"').fetchone()
-                answer[item.name] = int(found[0]) if found else 0
+                found = cursor.execute(f'SELECT count(*) FROM {quote(item.name)} WHERE NOT "IsDeleted"').fetchall()
+                answer[item.name] = int(found[0][0])
             return answer
 
 
