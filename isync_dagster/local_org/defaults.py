@@ -92,8 +92,13 @@ def fill_insert(frame: pl.DataFrame, sobject: SObject, storage: Storage, actor: 
         adds.append(storage.new_ids(sobject, frame.height).alias("Id"))
     for field in sobject.fields:
         if field.auto_number and field.name not in frame.columns:
-            first = storage.count_up(f"auto {sobject.name}.{field.name}", frame.height)
-            adds.append(_auto_number(sobject, field, first, frame.height).alias(field.name))
+            written = storage.schema.number_format(sobject, field.name)
+            start = written.start if written is not None else 1
+            first = storage.count_up(f"auto {sobject.name}.{field.name}", frame.height, start=start)
+            numbers = _auto_number(sobject, field, first, frame.height)
+            if written is not None:
+                numbers = _formatted(written.format, first, frame.height, actor.now)
+            adds.append(numbers.alias(field.name))
     if "OwnerId" in kinds:
         owner = pl.col("OwnerId").fill_null(actor.user_id) if "OwnerId" in frame.columns else pl.lit(actor.user_id)
         adds.append(owner.alias("OwnerId"))
@@ -109,6 +114,16 @@ def fill_insert(frame: pl.DataFrame, sobject: SObject, storage: Storage, actor: 
     deleted = pl.col("IsDeleted").fill_null(False) if "IsDeleted" in frame.columns else pl.lit(False)
     adds.append(deleted.alias("IsDeleted"))
     return frame.with_columns(adds)
+
+
+def _formatted(text: str, first: int, count: int, now: datetime) -> pl.Series:
+    """Numbers in a display format: `{0000}` is the number, `{YYYY}`, `{YY}`, `{MM}`, `{DD}` the day of the insert."""
+    dated = text
+    for part, written in (("YYYY", "%Y"), ("YY", "%y"), ("MM", "%m"), ("DD", "%d")):
+        dated = dated.replace(f"{{{part}}}", now.strftime(written))
+    head, digits, tail = re.fullmatch(r"(.*?)\{(0+)\}(.*)", dated, re.DOTALL).groups()  # type: ignore[union-attr]
+    numbers = pl.int_range(first, first + count, eager=True).cast(pl.String).str.zfill(len(digits))
+    return head + numbers + tail
 
 
 def _auto_number(sobject: SObject, field: Field, first: int, count: int) -> pl.Series:

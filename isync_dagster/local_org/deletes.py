@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import polars as pl
 
+from isync_dagster.local_org.automation import engine
 from isync_dagster.local_org.dml import OUTCOME, Writer
 from isync_dagster.local_org.ids import to18_expr
 from isync_dagster.local_org.org_schema import quote
 from isync_dagster.local_org.rows import Rows
-from isync_dagster.local_org.special import after_delete
+from isync_dagster.local_org.special import after_delete, before_delete
 from isync_dagster.local_org.storage import registered, select
 from isync_dagster.local_org.values import error
 from isync_dagster.schema.model import ChildRelationship, SObject
@@ -23,6 +24,8 @@ def delete_rows(writer: Writer, sobject: SObject, frame: pl.DataFrame, *, hard: 
     writer.refuse_unknown_ids(rows, sobject)
     message = pl.concat_str([pl.lit("Duplicate id specified: "), pl.col("Id")])
     rows.refuse([(pl.int_range(pl.len()).over("Id") > 0, error("DUPLICATE_VALUE", message, "Id"))])
+    engine.before_delete(writer, sobject, rows)
+    before_delete(writer, sobject, rows)
     _refuse_restricted(writer, sobject, rows)
     if rows.good.height:
         _take_along(writer, sobject, rows.good.select("Id"), hard, 0)

@@ -14,6 +14,9 @@ import duckdb
 import polars as pl
 
 from isync_dagster.local_org import special
+from isync_dagster.local_org.automation import engine
+from isync_dagster.local_org.automation.defaults import fill_default_formulas
+from isync_dagster.local_org.automation.picklists import refuse_unavailable
 from isync_dagster.local_org.defaults import Actor, fill_defaults, fill_insert
 from isync_dagster.local_org.derive import derive_insert, derive_update
 from isync_dagster.local_org.ids import to18_expr
@@ -54,9 +57,11 @@ class Writer:
         refuse_read_only(rows, sobject, "insert")
         type_columns(rows, sobject, self.positions)
         refuse_bad_values(rows, sobject)
+        refuse_unavailable(self, sobject, rows, update=False)
         return self._insert_typed(rows, sobject)
 
     def _insert_typed(self, rows: Rows, sobject: SObject) -> pl.DataFrame:
+        engine.before_save(self, sobject, rows, update=False)
         refuse_missing(rows, required_on_insert(sobject))
         refuse_bad_references(rows, self.cursor, self.schema, sobject)
         special.before_insert(self, sobject, rows)
@@ -64,13 +69,15 @@ class Writer:
         if not rows.good.height:
             return _outcome(rows, created=True)
         given = rows.good.columns
-        rows.good = fill_defaults(rows.good, sobject)
+        rows.good = fill_default_formulas(self, sobject, fill_defaults(rows.good, sobject))
         special.fill_special(self, sobject, rows)
         full = derive_insert(rows.good, sobject, given)
         rows.good = fill_insert(full, sobject, self.storage, self.actor)
         refuse_duplicates(rows, self.cursor, sobject)
+        engine.check(self, sobject, rows, update=False)
         insert_frame(self.cursor, sobject, rows.good)
         special.after_insert(self, sobject, rows.good)
+        engine.after_save(self, sobject, rows.good)
         return _outcome(rows, created=True)
 
     def _refuse_beyond_storage(self, rows: Rows) -> None:
@@ -79,6 +86,16 @@ class Writer:
         if fit < len(rows):
             full = error("STORAGE_LIMIT_EXCEEDED", "storage limit exceeded").alias("error")
             rows.refuse_rows(rows.good.slice(fit).select("_row", full))
+
+    def store_new(self, sobject: SObject, frame: pl.DataFrame) -> None:
+        """Store rows that the platform itself makes (typed columns, no Id), with what follows from them."""
+        full = self.fill(sobject, frame)
+        insert_frame(self.cursor, sobject, full)
+        special.after_insert(self, sobject, full)
+
+    def store_changes(self, frame: pl.DataFrame, sobject: SObject) -> None:
+        """Store changes that the platform itself makes (`Id`, typed columns, their `_set.` flags)."""
+        self._write_update(frame, sobject)
 
     def fill(self, sobject: SObject, frame: pl.DataFrame) -> pl.DataFrame:
         """Everything the server adds to rows that are about to be stored."""
@@ -93,6 +110,7 @@ class Writer:
         refuse_read_only(rows, sobject, "update")
         type_columns(rows, sobject, self.positions)
         refuse_bad_values(rows, sobject)
+        refuse_unavailable(self, sobject, rows, update=True)
         outcome = self._update_in_waves(rows, sobject)
         return outcome.join(ids, on="_row", how="left").select(
             "_row", pl.coalesce("id", "given").alias("id"), "created", "error"
@@ -148,12 +166,16 @@ class Writer:
         return pl.concat([*outcomes, _refusals(rows)])
 
     def _update_typed(self, rows: Rows, sobject: SObject) -> pl.DataFrame:
+        engine.before_save(self, sobject, rows, update=True)
         refuse_nulled(rows, sobject)
         refuse_bad_references(rows, self.cursor, self.schema, sobject)
         special.before_update(self, sobject, rows)
         refuse_duplicates(rows, self.cursor, sobject)
+        engine.check(self, sobject, rows, update=True)
         if rows.good.height:
+            saving = engine.before_write(self, sobject, rows)
             self._write_update(rows.good, sobject)
+            engine.after_write(saving)
         return _outcome(rows, created=False)
 
     def _write_update(self, frame: pl.DataFrame, sobject: SObject) -> None:

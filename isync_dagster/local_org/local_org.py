@@ -16,12 +16,17 @@ from typing import TYPE_CHECKING, Any, Final
 import polars as pl
 
 from isync_dagster.errors import ConfigError
+from isync_dagster.local_org.automation.defaults import fill_default_formulas
+from isync_dagster.local_org.automation.model import Automation
+from isync_dagster.local_org.automation.names import Moment
+from isync_dagster.local_org.automation.records import write_records
 from isync_dagster.local_org.conditions import Conditions
 from isync_dagster.local_org.cursors import forget
 from isync_dagster.local_org.defaults import Actor, fill_defaults, fill_insert
 from isync_dagster.local_org.derive import derive_insert
+from isync_dagster.local_org.dml import Writer
 from isync_dagster.local_org.ids import to18_expr
-from isync_dagster.local_org.org_schema import AUDIT_FIELDS, OrgSchema, column_type, quote
+from isync_dagster.local_org.org_schema import AUDIT_FIELDS, OrgSchema, column_type
 from isync_dagster.local_org.settings import SETTINGS, OrgSettings, new_settings
 from isync_dagster.local_org.storage import Storage, field_types, insert_frame
 from isync_dagster.local_org.values import parse
@@ -31,6 +36,8 @@ if TYPE_CHECKING:
     from isync_dagster.local_org.server import Served
 
 SCHEMA: Final = "schema.json"
+AUTOMATION: Final = "automation.json"
+ROW_BYTES: Final = 2048  # what the platform counts for a row of most objects
 SLICE: Final = 200_000  # rows that are loaded in one transaction
 
 # Objects whose rows are part of the schema.
@@ -60,6 +67,8 @@ class LocalOrg:
         self.schema = schema
         self.storage = storage
         self.conditions = Conditions()
+        storage.row_limit = settings.data_storage_mb * 2**20 // ROW_BYTES
+        self._record_types: list[dict[str, object]] = []
 
     @classmethod
     def create(
@@ -73,13 +82,16 @@ class LocalOrg:
         seed: int = 0,
         users: Sequence[Mapping[str, Any]] | None = None,
         audit_fields: bool = False,
+        automation: Automation | None = None,
         **switches: Any,
     ) -> LocalOrg:
         """Make a new org in an empty or new folder.
 
         The org gets its Organization row, a System Administrator (the user of the API), its record types with ids
         of its own, and the standard price book where it has price books. `users` are further users by field.
-        `seed` decides the org id, the pod of all ids and the key prefixes of custom objects.
+        `seed` decides the org id, the pod of all ids and the key prefixes of custom objects. `automation` is what the
+        org does by itself (rules, triggers, flows, roll-ups); what of it cannot work is listed in
+        `.schema.problems`.
         """
         folder = Path(folder)
         if (folder / SETTINGS).exists():
@@ -97,11 +109,12 @@ class LocalOrg:
         objects = _with_setup_objects(schema)
         if audit_fields:
             objects = [_with_audit_fields(item) for item in objects]
-        known = OrgSchema(objects, seed=seed)
+        known = OrgSchema(objects, seed=seed, automation=automation)
         storage = Storage.open(folder, known, seed=seed)
         org = cls(folder, settings, known, storage)
         org._write_schema(org._number_record_types())
         org._seed(users or ())
+        org.declare(known.automation)
         org.storage.keep_as_new()
         org.settings.save(folder)
         return org
@@ -112,7 +125,9 @@ class LocalOrg:
         folder = Path(folder)
         settings = OrgSettings.load(folder)
         described = json.loads((folder / SCHEMA).read_text())
-        schema = OrgSchema((SObject.from_json(item) for item in described), seed=settings.seed)
+        declared = folder / AUTOMATION
+        automation = Automation.model_validate_json(declared.read_text()) if declared.exists() else None
+        schema = OrgSchema((SObject.from_json(item) for item in described), seed=settings.seed, automation=automation)
         storage = Storage.open(folder, schema, seed=settings.seed)
         forget(folder)
         return cls(folder, settings, schema, storage)
@@ -156,8 +171,11 @@ class LocalOrg:
         return found
 
     def table(self, name: str) -> pl.DataFrame:
-        """All stored columns and rows of an object, deleted ones included."""
-        return self.storage.frame(f"SELECT * FROM {quote(self.describe(name).name)}")
+        """All columns and rows of an object, computed ones and deleted rows included."""
+        item = self.describe(name)
+        moment = Moment(self.now(), self.settings.user_id)
+        relation = self.schema.relation(item, self.schema.computed_of(item), moment)
+        return self.storage.frame(f"SELECT * FROM {relation}")
 
     def counts(self) -> Mapping[str, int]:
         """Object -> rows that are not deleted."""
@@ -176,7 +194,12 @@ class LocalOrg:
             with self.storage.transaction() as cursor:
                 if "Id" in part.columns:
                     part = self._some_ids(sobject, part)
-                full = derive_insert(fill_defaults(part, sobject), sobject, part.columns)
+                filled = fill_defaults(part, sobject)
+                if (rules := self.schema.rules(sobject)) is not None and rules.defaults:
+                    writer = Writer(self.schema, self.storage, cursor, self.actor())
+                    numbered = filled.with_row_index("_row")
+                    filled = fill_default_formulas(writer, sobject, numbered).drop("_row")
+                full = derive_insert(filled, sobject, part.columns)
                 full = fill_insert(full, sobject, self.storage, self.actor())
                 insert_frame(cursor, sobject, full)
                 ids.append(full["Id"])
@@ -213,23 +236,41 @@ class LocalOrg:
 
         return Served(self, port=port, https=https, host=host, own_process=own_process)
 
+    def declare(self, automation: Automation) -> None:
+        """Take what the org does by itself from now on, and keep it; its setup records follow."""
+        self.schema.declare(automation)
+        _write_whole(self.folder / AUTOMATION, automation.model_dump_json(by_alias=True, exclude_defaults=True))
+        with self.storage.transaction() as cursor:
+            write_records(Writer(self.schema, self.storage, cursor, self.actor()))
+
+    def change_schema(self, objects: Iterable[SObject], automation: Automation) -> None:
+        """Take changed objects on the live org: tables follow, rows stay, new record types get ids of this org."""
+        self._record_types = []
+        changed = OrgSchema(objects, seed=self.settings.seed, automation=automation)
+        self._write_schema(self._number_record_types(changed))
+        self._load_known("RecordType", self._record_types)
+        self.declare(automation)
+
     def _write_schema(self, schema: OrgSchema) -> None:
-        path = self.folder / SCHEMA
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(json.dumps([item.to_json(trimmed=True) for item in schema], separators=(",", ":")))
-        temporary.replace(path)
+        described = [item.to_json(trimmed=True) for item in schema]
+        _write_whole(self.folder / SCHEMA, json.dumps(described, separators=(",", ":")))
         self.schema = schema
         self.storage.refresh_schema(schema)
 
-    def _number_record_types(self) -> OrgSchema:
+    def _number_record_types(self, schema: OrgSchema | None = None) -> OrgSchema:
         """Every record type with an id of this org, and its row in RecordType."""
+        schema = schema or self.schema
         described: list[SObject] = []
         rows: list[dict[str, object]] = []
-        record_type = self.schema.get("RecordType")
-        for item in self.schema:
+        record_type = schema.get("RecordType")
+        known = {
+            str(row[0])
+            for row in (self.storage.rows('SELECT "Id" FROM "RecordType"') if record_type is not None else ())
+        }
+        for item in schema:
             infos: list[RecordTypeInfo] = []
             for info in item.record_type_infos:
-                if info.master or record_type is None:
+                if info.master or record_type is None or info.record_type_id in known:
                     infos.append(info)
                     continue
                 with self.storage.transaction():
@@ -247,7 +288,7 @@ class LocalOrg:
                 )
             described.append(replace(item, record_type_infos=tuple(infos)))
         self._record_types = rows
-        return OrgSchema(described, seed=self.settings.seed)
+        return OrgSchema(described, seed=self.settings.seed, automation=schema.automation)
 
     def _seed(self, users: Sequence[Mapping[str, Any]]) -> None:
         """The rows that every new org holds."""
@@ -289,6 +330,13 @@ class LocalOrg:
             return []
         known = [{key: value for key, value in row.items() if sobject.field(key)} for row in rows]
         return self.load(name, pl.DataFrame(known, infer_schema_length=None)).to_list()
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """Put a file in place at once, so that a kill leaves the old one or the new one."""
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(text)
+    temporary.replace(path)
 
 
 def _typed(sobject: SObject, frame: pl.DataFrame) -> pl.DataFrame:

@@ -34,14 +34,17 @@ def is_new(folder: Path) -> bool:
 
 def make(folder: Path, recipe: Recipe, say: Say) -> None:
     """A new org with its data; a folder that could not be filled is taken away again."""
-    from isync_dagster.local_org.seeds.sources import schema_from
+    from isync_dagster.local_org.automation.model import Automation
+    from isync_dagster.local_org.seeds.sources import Source, source_from
     from isync_dagster.local_org.seeds.standard import standard, standard_objects
 
     if not is_new(folder):
         raise ConfigError(f"{folder} is not empty; name a new folder, or `isync local-org fill` the org in it.")
     seed = zlib.crc32(str(folder.resolve()).encode()) if recipe.seed is None else recipe.seed
-    schema = (
-        schema_from(list(recipe.schema), namespace=recipe.namespace) if recipe.schema else standard(standard_objects())
+    source = (
+        source_from(list(recipe.schema), namespace=recipe.namespace)
+        if recipe.schema
+        else Source(standard(standard_objects()), Automation())
     )
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -49,9 +52,16 @@ def make(folder: Path, recipe: Recipe, say: Say) -> None:
         raise ConfigError(f"The folder {folder} cannot be made: {error.strerror}. Name another one.") from error
     try:
         with LocalOrg.create(
-            folder, schema, name=recipe.name or folder.name, seed=seed, is_sandbox=recipe.sandbox
+            folder,
+            source.objects,
+            name=recipe.name or folder.name,
+            seed=seed,
+            is_sandbox=recipe.sandbox,
+            automation=source.automation,
         ) as org:
-            say(f"made {folder}: org {org.org_id}, {len(schema)} objects")
+            say(f"made {folder}: org {org.org_id}, {len(source.objects)} objects")
+            for item, problem in org.schema.problems.items():
+                say(f"does not work: {item}: {problem}")
             fill(org, recipe.data, recipe.mapping, say)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)

@@ -7,11 +7,15 @@ child relationships and key prefixes are there afterwards, so that nobody downst
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from random import Random
 from typing import Final
 
+from isync_dagster.local_org.automation.computed import broken_fields, declared_fields, relation_sql
+from isync_dagster.local_org.automation.model import Automation, NumberFormat, RollUp
+from isync_dagster.local_org.automation.names import Moment
+from isync_dagster.local_org.automation.rules import ObjectRules, rules_of
 from isync_dagster.schema.model import COMPOUND_TYPES, NUMBER_TYPES, ChildRelationship, Field, SObject
 
 # Key prefixes that are the same in every org (reference: Salesforce's list of standard prefixes).
@@ -70,9 +74,10 @@ class OrgSchema:
     """The objects of one org, found by name in any case.
 
     `seed` decides the key prefixes of custom objects that bring none, as every real org numbers its own.
+    `automation` is what the org does by itself; its formulas and roll-ups decide what a computed field reads as.
     """
 
-    def __init__(self, objects: Iterable[SObject], *, seed: int = 0) -> None:
+    def __init__(self, objects: Iterable[SObject], *, seed: int = 0, automation: Automation | None = None) -> None:
         given = {item.name.lower(): _complete(item) for item in objects}
         prefixed = _with_prefixes(given, seed)
         self.objects: Mapping[str, SObject] = _with_children(prefixed)
@@ -81,6 +86,72 @@ class OrgSchema:
         }
         self._relationships: dict[str, dict[str, Field]] = {}
         self._children: dict[str, dict[str, ChildRelationship]] = {}
+        self.declare(automation or Automation())
+
+    def declare(self, automation: Automation) -> None:
+        """Take what the org does by itself; what cannot be worked out is listed in `problems`."""
+        self.automation = automation
+        self._roll_ups = {(item.sobject.lower(), item.name.lower()): item for item in automation.roll_ups}
+        self._formats = {(item.sobject.lower(), item.name.lower()): item for item in automation.number_formats}
+        self._rules: dict[str, ObjectRules | None] = {}
+        self._computed: dict[str, dict[str, Field]] = {
+            item.name: fields for item in self if (fields := declared_fields(self, item))
+        }
+        self.problems: dict[str, str] = {}
+        """What is declared but does not work (`Field Account.Score__c`), each with what is wrong with it."""
+        # A formula that reads a broken one is broken too: looked at again until no more fall.
+        while wrong := {
+            (name, field): text
+            for name, fields in self._computed.items()
+            for field, text in broken_fields(self, self[name], fields).items()
+        }:
+            for (name, field), text in wrong.items():
+                del self._computed[name][field]
+                self.problems[f"Field {name}.{field}"] = text
+        self._computed = {name: fields for name, fields in self._computed.items() if fields}
+        named = {
+            item.sobject.lower()
+            for key in ("validation_rules", "triggers", "flows", "duplicate_rules", "lookup_filters")
+            for item in getattr(automation, key)
+        }
+        for lower in sorted(named):
+            item = self.get(lower)
+            if item is None:
+                self.problems[f"Object {lower}"] = "rules are declared for it, but the org has no such object"
+            else:
+                self.rules(item)
+
+    def rules(self, sobject: SObject) -> ObjectRules | None:
+        """What a save of an object's rows asks for; None where nothing is declared."""
+        try:
+            return self._rules[sobject.name]
+        except KeyError:
+            found, wrong = rules_of(self, sobject)
+            self.problems |= wrong
+            return self._rules.setdefault(sobject.name, found or None)
+
+    def is_computed(self, sobject: SObject, field: Field) -> bool:
+        """Whether a field is worked out when it is read, and not stored."""
+        known = self._computed.get(sobject.name)
+        return known is not None and field.name in known
+
+    def roll_up(self, sobject: SObject, name: str) -> RollUp | None:
+        """The declaration of a roll-up summary field, or None."""
+        return self._roll_ups.get((sobject.name.lower(), name.lower())) if self._roll_ups else None
+
+    def number_format(self, sobject: SObject, name: str) -> NumberFormat | None:
+        """How an auto-number field is written, where that is declared."""
+        return self._formats.get((sobject.name.lower(), name.lower())) if self._formats else None
+
+    def relation(self, sobject: SObject, wanted: Collection[str], moment: Moment, depth: int = 0) -> str:
+        """What FROM names to read an object with these computed fields: its table where there are none."""
+        if not wanted:
+            return quote(sobject.name)
+        return relation_sql(self, sobject, wanted, moment, depth, self._computed.get(sobject.name, {}))
+
+    def computed_of(self, sobject: SObject) -> Mapping[str, Field]:
+        """The fields of an object that are worked out when they are read."""
+        return self._computed.get(sobject.name, {})
 
     def __iter__(self) -> Iterator[SObject]:
         return iter(self.objects.values())

@@ -32,8 +32,14 @@ class Rows:
         ).to_series()
         if not flags.any():
             return
-        bad = self.good.filter(flags)
-        errors = pl.coalesce([pl.when(condition).then(message) for condition, message in wanted])
+        # Conditions may look at other rows (a value that comes twice), so they are asked of all rows, once.
+        marks = [f"_refused.{number}" for number in range(len(wanted))]
+        bad = self.good.with_columns(
+            [condition.fill_null(False).alias(mark) for (condition, _), mark in zip(wanted, marks, strict=True)]
+        ).filter(flags)
+        errors = pl.coalesce(
+            [pl.when(pl.col(mark)).then(message) for (_, message), mark in zip(wanted, marks, strict=True)]
+        )
         self._refused.append(bad.select("_row", errors.alias("error")))
         self.good = self.good.filter(~flags)
 

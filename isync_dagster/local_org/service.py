@@ -22,11 +22,13 @@ from isync_dagster.local_org import (
     routes_deltas,
     routes_identity,
     routes_layouts,
+    routes_metadata,
     routes_query,
     routes_rows,
     routes_schema,
     routes_search,
     routes_soap,
+    routes_tooling,
 )
 from isync_dagster.local_org.bulk1_jobs import Bulk1Jobs
 from isync_dagster.local_org.bulk_jobs import BulkJobs
@@ -34,6 +36,7 @@ from isync_dagster.local_org.cursors import Cursors
 from isync_dagster.local_org.faults import Fault, Faults
 from isync_dagster.local_org.kill import CommitKill, kill_now
 from isync_dagster.local_org.local_org import LocalOrg
+from isync_dagster.local_org.request import of_headers, working_for
 from isync_dagster.local_org.scenarios import Scenario
 from isync_dagster.local_org.web import ApiError, Call, Reply, Route
 
@@ -57,12 +60,15 @@ class Service:
         self.jobs = BulkJobs(org)
         self.bulk1 = Bulk1Jobs(org)
         self.modified = time.time()
+        self.metadata_jobs = routes_metadata.MetadataJobs()
         self.routes: list[Route] = [
             *auth.routes(),
             *routes_identity.routes(),
             *routes_soap.routes(),
             *routes_control.routes(),
             *routes_schema.routes(),
+            *routes_tooling.routes(),
+            *routes_metadata.routes(),
             *routes_bulk.routes(),
             *routes_bulk1.routes(),
             *routes_query.routes(),
@@ -115,7 +121,9 @@ class Service:
                 raise ApiError(
                     405, "METHOD_NOT_ALLOWED", f"HTTP Method '{call.method}' not allowed. Allowed are {allowed}"
                 )
-            return handler(call)
+            user_id = call.session.user_id if call.session is not None else None
+            with working_for(of_headers(call.headers, user_id=user_id, base=call.base)):
+                return handler(call)
         except ApiError as error:
             return Reply(error.body(), status=error.status)
         except duckdb.Error:

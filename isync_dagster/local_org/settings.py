@@ -20,6 +20,7 @@ FORMAT: Final = 1
 class OrgSettings:
     """The identity of a local org and the switches that its creator chose.
 
+    `data_storage_mb` bounds the rows that may be stored, at Salesforce's two kilobytes a row; 0 is no bound.
     `results_links` and `results_next` are the two key spellings of a Bulk query's result pages; sources of the
     real API disagree on them, so both are settable.
     """
@@ -40,6 +41,7 @@ class OrgSettings:
     jwt_public_key: str = ""
     user_id: str = ""
     daily_requests: int = 5_000_000
+    data_storage_mb: int = 0
     session_seconds: int = 7200
     query_page_rows: int = 50_000
     batch_rows: int = 10_000

@@ -8,6 +8,7 @@ import polars as pl
 
 from isync_dagster.local_org import special_files as files
 from isync_dagster.local_org import special_people as people
+from isync_dagster.local_org import special_persons as persons
 from isync_dagster.local_org import special_sales as sales
 from isync_dagster.local_org.org_schema import quote
 from isync_dagster.local_org.rows import Rows
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 def before_insert(writer: Writer, sobject: SObject, rows: Rows) -> None:
     """Checks of new rows, on what the client gave."""
     match sobject.name:
+        case "Account":
+            persons.refuse_mixed_names(writer, sobject, rows)
         case "PricebookEntry":
             sales.refuse_prices(writer, sobject, rows)
         case "OpportunityLineItem" | "OrderItem":
@@ -47,6 +50,8 @@ def fill_special(writer: Writer, sobject: SObject, rows: Rows) -> None:
     if not rows.good.height:
         return
     match sobject.name:
+        case "Account":
+            persons.compose_persons(writer, rows)
         case "PricebookEntry":
             sales.name_prices(writer, rows)
         case "OpportunityLineItem" | "OrderItem":
@@ -67,6 +72,8 @@ def fill_special(writer: Writer, sobject: SObject, rows: Rows) -> None:
 def after_insert(writer: Writer, sobject: SObject, frame: pl.DataFrame) -> None:
     """What else a new row brings about."""
     match sobject.name:
+        case "Account":
+            persons.add_contacts(writer, sobject, frame)
         case "Campaign":
             people.add_member_statuses(writer, frame.select("Id"))
         case "CampaignMemberStatus":
@@ -101,6 +108,10 @@ def before_update(writer: Writer, sobject: SObject, rows: Rows) -> None:
         return
     people.refuse_circles(writer, sobject, rows)
     match sobject.name:
+        case "Account":
+            persons.refuse_mixed_changes(writer, rows)
+        case "Contact":
+            persons.refuse_person_contacts(writer, rows, deleting=False)
         case "Lead":
             people.refuse_converted_leads(writer, rows)
         case "Order":
@@ -116,6 +127,8 @@ def before_update(writer: Writer, sobject: SObject, rows: Rows) -> None:
 def after_update(writer: Writer, sobject: SObject, frame: pl.DataFrame) -> None:
     """What else a change brings about."""
     match sobject.name:
+        case "Account":
+            persons.follow_persons(writer, sobject, frame)
         case "CampaignMemberStatus":
             people.one_default_status(writer, frame)
         case "OpportunityLineItem" | "OrderItem":
@@ -123,6 +136,12 @@ def after_update(writer: Writer, sobject: SObject, frame: pl.DataFrame) -> None:
             sales.total_lines(writer, sobject, parents_of(writer, sobject, lookup, frame.select("Id")))
         case _:
             pass
+
+
+def before_delete(writer: Writer, sobject: SObject, rows: Rows) -> None:
+    """Checks of deletes; rows carry `Id`."""
+    if sobject.name == "Contact":
+        persons.refuse_person_contacts(writer, rows, deleting=True)
 
 
 def after_delete(writer: Writer, sobject: SObject, ids: pl.DataFrame) -> None:

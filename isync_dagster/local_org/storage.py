@@ -49,6 +49,8 @@ class Storage:
         self.kill: CommitKill | None = None
         self.rows_left: int | None = None
         self._rows_claimed = 0
+        self.row_limit = 0
+        """How many rows the org may hold; 0: any number."""
 
     @classmethod
     def open(cls, folder: Path, schema: OrgSchema, *, seed: int = 0) -> Storage:
@@ -89,23 +91,49 @@ class Storage:
         cursor.execute(f'CREATE UNIQUE INDEX IF NOT EXISTS {quote("_id " + item.name)} ON {quote(item.name)} ("Id")')
 
     def refresh_schema(self, schema: OrgSchema) -> None:
-        """Take a changed schema: new tables and columns are made, none is dropped."""
+        """Take a changed schema: tables are made, columns added, retyped or dropped; no table is dropped."""
         self.schema = schema
         with self.transaction() as cursor:
-            columns_of: dict[str, set[str]] = {}
+            columns_of: dict[str, dict[str, tuple[str, str]]] = {}
             listed = cursor.execute(
-                "SELECT table_name, lower(column_name) FROM duckdb_columns() WHERE schema_name='main'"
+                "SELECT table_name, column_name, data_type FROM duckdb_columns() WHERE schema_name='main'"
             ).fetchall()
-            for table, column in listed:
-                columns_of.setdefault(table, set()).add(column)
+            for table, column, kind in listed:
+                columns_of.setdefault(table, {})[column.lower()] = (column, kind)
             for item in schema:
                 present = columns_of.get(item.name)
                 if not present:
                     self._create_table(cursor, item)
-                    continue
-                for name, kind in columns(item).items():
-                    if name.lower() not in present:
-                        cursor.execute(f"ALTER TABLE {quote(item.name)} ADD COLUMN {quote(name)} {kind}")
+                else:
+                    self._change_table(cursor, item, present)
+
+    def _change_table(
+        self, cursor: duckdb.DuckDBPyConnection, item: SObject, present: Mapping[str, tuple[str, str]]
+    ) -> None:
+        """Bring a table in step with its object: columns added, retyped (what does not fit becomes null), dropped."""
+        table, wanted = quote(item.name), columns(item)
+        added = {name: kind for name, kind in wanted.items() if name.lower() not in present}
+        retyped = {
+            name: kind for name, kind in wanted.items()
+            if name.lower() in present and _plain_type(present[name.lower()][1]) != _plain_type(kind)
+        }  # fmt: skip
+        kept = {name.lower() for name in wanted}
+        dropped = [name for lower, (name, _) in present.items() if lower not in kept]
+        if not (added or retyped or dropped):
+            return
+        # Columns of a table with an index cannot change.
+        index = quote("_id " + item.name)
+        cursor.execute(f"DROP INDEX IF EXISTS {index}")
+        for name, kind in added.items():
+            cursor.execute(f"ALTER TABLE {table} ADD COLUMN {quote(name)} {kind}")
+        for name, kind in retyped.items():
+            column = quote(name)
+            cursor.execute(
+                f"ALTER TABLE {table} ALTER {column} SET DATA TYPE {kind} USING TRY_CAST({column} AS {kind})"
+            )
+        for name in dropped:
+            cursor.execute(f"ALTER TABLE {table} DROP COLUMN {quote(name)}")
+        cursor.execute(f'CREATE UNIQUE INDEX {index} ON {table} ("Id")')
 
     def keep_as_new(self) -> None:
         """Remember what the tables hold now: `reset` brings that back."""
@@ -222,9 +250,11 @@ class Storage:
 
     def claim_rows(self, wanted: int) -> int:
         """How many of so many new rows fit into the storage; counted once the transaction ends well."""
-        if self.rows_left is None:
-            return wanted
-        fit = min(wanted, self.rows_left - self._rows_claimed)
+        fit = wanted
+        if self.rows_left is not None:
+            fit = min(fit, self.rows_left - self._rows_claimed)
+        if self.row_limit:
+            fit = min(fit, max(self.row_limit - sum(self.counts().values()), 0))
         self._rows_claimed += fit
         return fit
 
@@ -270,9 +300,13 @@ class Storage:
         with self.cursor() as cursor:
             answer: dict[str, int] = {}
             for item in self.schema:
-                found = cursor.execute(f'SELECT count(*) FROM {quote(item.name)} WHERE NOT "IsDeleted"').fetchone()
-                answer[item.name] = int(found[0]) if found else 0
+                found = cursor.execute(f'SELECT count(*) FROM {quote(item.name)} WHERE NOT "IsDeleted"').fetchall()
+                answer[item.name] = int(found[0][0])
             return answer
+
+
+def _plain_type(kind: str) -> str:
+    return kind.replace(" ", "").upper()
 
 
 def select(

@@ -104,7 +104,7 @@ def error(code: str, message: pl.Expr | str, fields: str = "") -> pl.Expr:
 
 def wire_error(column: pl.Expr) -> pl.Expr:
     """`sf__Error` of a Bulk result file: `CODE:message:Field1 Field2 --`."""
-    parts = column.str.splitn(PART, 3)
+    parts = column.str.splitn(PART, 4)
     return pl.concat_str(
         [
             parts.struct.field("field_0"),
@@ -124,5 +124,11 @@ def error_json(text: str) -> dict[str, object]:
     >>> error_json("REQUIRED_FIELD_MISSING\\x1fRequired fields are missing: [Name]\\x1fName")["fields"]
     ['Name']
     """
-    code, message, fields = text.split(PART, 2)
+    code, message, fields = text.split(PART)[:3]
     return {"statusCode": code, "message": message, "fields": [name for name in fields.split(", ") if name]}
+
+
+def error_detail(text: str) -> str | None:
+    """What an error carries beyond code, message and fields, as JSON: the matches of a duplicate rule."""
+    parts = text.split(PART, 3)
+    return parts[3] if len(parts) > 3 else None

@@ -21,8 +21,17 @@ JSON: Final = "application/json;charset=UTF-8"
 class ApiError(Exception):
     """A refusal of a call: HTTP status, Salesforce error code, message, and field names where there are any."""
 
-    def __init__(self, status: int, code: str, message: str, fields: list[str] | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        fields: list[str] | None = None,
+        *,
+        duplicates: Mapping[str, Any] | None = None,
+    ) -> None:
         super().__init__(message)
+        self.duplicates = duplicates
         self.status = status
         self.code = code
         self.message = message
@@ -31,6 +40,9 @@ class ApiError(Exception):
     def body(self) -> list[dict[str, Any]]:
         """The error as REST resources answer it."""
         entry: dict[str, Any] = {"message": self.message, "errorCode": self.code}
+        if self.duplicates is not None:
+            # The key is misspelt by the platform itself.
+            return [{"duplicateResut": self.duplicates, **entry}]
         if self.fields is not None:
             entry["fields"] = self.fields
         return [entry]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ from isync_dagster.local_org.json_rows import read_records
 from isync_dagster.local_org.local_org import LocalOrg
 from isync_dagster.local_org.relations import resolve
 from isync_dagster.local_org.rows import Rows
-from isync_dagster.local_org.values import error_json
+from isync_dagster.local_org.values import error_detail, error_json
 from isync_dagster.local_org.web import ApiError
 from isync_dagster.schema.model import SObject
 
@@ -24,6 +25,12 @@ ROLLED_BACK = {
     "message": "Record rolled back because not all records were valid and the request was using AllOrNone header",
     "fields": [],
 }
+
+
+class Refusal(dict[str, Any]):
+    """One error of a row as JSON answers show it; `detail` is what only single-record calls show beside it."""
+
+    detail: str | None = None
 
 
 class Undo(Exception):
@@ -102,10 +109,16 @@ def results(outcome: pl.DataFrame) -> list[Result]:
         if row["id"]:
             entry["id"] = row["id"]
         entry["success"] = row["error"] is None
-        entry["errors"] = [] if row["error"] is None else [error_json(row["error"])]
+        entry["errors"] = [] if row["error"] is None else [_refusal(row["error"])]
         entry["created"] = row["created"]
         answer.append(entry)
     return answer
+
+
+def _refusal(text: str) -> Refusal:
+    made = Refusal(error_json(text))
+    made.detail = error_detail(text)
+    return made
 
 
 def roll_back_if_refused(found: list[Result], *, creating: bool) -> None:
@@ -130,4 +143,11 @@ def refuse_single(found: Result) -> None:
         return
     problem = found["errors"][0]
     status = 404 if problem["statusCode"] in ("ENTITY_IS_DELETED", "NOT_FOUND") else 400
-    raise ApiError(status, problem["statusCode"], problem["message"], problem["fields"])
+    detail = problem.detail if isinstance(problem, Refusal) else None
+    raise ApiError(
+        status,
+        problem["statusCode"],
+        problem["message"],
+        problem["fields"],
+        duplicates=json.loads(detail) if detail else None,
+    )

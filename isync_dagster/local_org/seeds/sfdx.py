@@ -8,7 +8,6 @@ none, as a managed package's source needs it.
 from __future__ import annotations
 
 import re
-import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from dataclasses import field as dataclass_field
@@ -16,34 +15,37 @@ from pathlib import Path
 from typing import Final
 
 from isync_dagster.errors import ConfigError
-from isync_dagster.local_org.seeds.fields import label_of, owner_field, plural_of, system_fields
+from isync_dagster.local_org.automation.model import Automation, ValidationRule
+from isync_dagster.local_org.automation.picklists import valid_for
+from isync_dagster.local_org.seeds.fields import dressed, label_of, owner_field, plural_of, system_fields
 from isync_dagster.local_org.seeds.notation import MASTER
-from isync_dagster.local_org.seeds.sfdx_fields import Names, Summary, Xml, name_field, read_field
+from isync_dagster.local_org.seeds.sfdx_automation import (
+    field_parts,
+    files_of,
+    parse_xml,
+    read_automation,
+    record_type_values,
+    validation_rule,
+)
+from isync_dagster.local_org.seeds.sfdx_fields import Names, Summary, Xml, fitting_values, name_field, read_field
 from isync_dagster.local_org.seeds.standard import standard_objects
 from isync_dagster.schema.model import ChildRelationship, Field, PicklistValue, RecordTypeInfo, SObject
 
-# Custom metadata, events, external and big objects hold no records that the data API could load.
-NO_RECORDS: Final = ("__mdt", "__e", "__x", "__b")
-
-
-@dataclass(frozen=True)
-class ValidationRule:
-    """A rule that refuses records for which its formula is true."""
-
-    sobject: str
-    name: str
-    formula: str
-    message: str
-    field: str | None = None
-    active: bool = True
+# Events, external and big objects hold no records that the data API could load.
+NO_RECORDS: Final = ("__e", "__x", "__b")
 
 
 @dataclass
 class SourceTree:
-    """What a source folder says: its objects by name, and the validation rules on them."""
+    """What a source folder says: its objects by name, and what the org does by itself."""
 
     objects: dict[str, SObject] = dataclass_field(default_factory=dict)
-    validation_rules: list[ValidationRule] = dataclass_field(default_factory=list)
+    automation: Automation = dataclass_field(default_factory=Automation)
+
+    @property
+    def validation_rules(self) -> list[ValidationRule]:
+        """The validation rules on the objects."""
+        return list(self.automation.validation_rules)
 
 
 @dataclass
@@ -56,17 +58,24 @@ class _Parts:
     rules: list[Xml] = dataclass_field(default_factory=list)
 
 
-def read_source(folder: Path, *, base: Mapping[str, SObject] | None = None, namespace: str | None = None) -> SourceTree:
+def read_source(
+    folder: Path,
+    *,
+    base: Mapping[str, SObject] | None = None,
+    namespace: str | None = None,
+    allow_empty: bool = False,
+) -> SourceTree:
     """The objects under a source folder.
 
     `base` are the describes that fields on standard objects are laid over, our own standard objects by default.
-    With `namespace` every object and field name without one gets it. ConfigError names the file that is wrong.
+    With `namespace` every object and field name without one gets it. ConfigError names the file that is wrong, or
+    says that there is no object at all unless `allow_empty`.
     """
     folder = Path(folder)
     known = standard_objects() if base is None else {**standard_objects(), **base}
     names = Names(namespace)
     parts = _gather(folder, names)
-    if not parts:
+    if not parts and not allow_empty:
         raise ConfigError(f"{folder} holds no object source (objects/<Object>/<Object>.object-meta.xml or fields)")
     value_sets = _value_sets(folder)
     tree = SourceTree()
@@ -77,7 +86,7 @@ def read_source(folder: Path, *, base: Mapping[str, SObject] | None = None, name
         built, mine = _build(name, part, known, names, value_sets, children)
         tree.objects[name] = built
         summaries += [(name, field_name, summary) for field_name, summary in mine.items()]
-        tree.validation_rules += [_rule(name, item) for item in part.rules]
+        tree.automation = tree.automation.plus(_own_automation(name, part, built, names))
         if part.root is not None and part.root.flag("enableActivities") and built.custom:
             active.append(name)
     for name, field_name, summary in summaries:
@@ -89,7 +98,29 @@ def read_source(folder: Path, *, base: Mapping[str, SObject] | None = None, name
             fresh = [child for child in items if (child.child_s_object, child.field) not in known_children]
             tree.objects[parent] = replace(item, child_relationships=(*item.child_relationships, *fresh))
     _allow_activities(tree, known, active)
+    tree.automation = tree.automation.plus(read_automation(folder, {**known, **tree.objects}, names))
     return tree
+
+
+def _own_automation(name: str, part: _Parts, built: SObject, names: Names) -> Automation:
+    """What the files of one object say of its automation."""
+    kept = {field.name for field in built.fields}
+    fields = [
+        field_parts(item, name, full, names)
+        for item in part.fields
+        if (full := names.full(item.need("fullName"))) in kept
+    ]
+    naming = part.root.all("nameField") if part.root is not None else []
+    fields += [field_parts(item, name, "Name", names) for item in naming]
+    return Automation(
+        validation_rules=tuple(validation_rule(name, item, names) for item in part.rules),
+        roll_ups=tuple(item.roll_up for item in fields if item.roll_up is not None),
+        lookup_filters=tuple(item.lookup_filter for item in fields if item.lookup_filter is not None),
+        number_formats=tuple(item.number_format for item in fields if item.number_format is not None),
+        record_type_values=tuple(
+            value for item in part.record_types for value in record_type_values(name, item, names)
+        ),
+    )
 
 
 def _gather(folder: Path, names: Names) -> dict[str, _Parts]:
@@ -103,7 +134,7 @@ def _gather(folder: Path, names: Names) -> dict[str, _Parts]:
         if kind in ("object-meta.xml", "object"):
             name = file.name.split(".")[0]
             if not name.endswith(NO_RECORDS):
-                root = _parse(file)
+                root = parse_xml(file)
                 part = of(name)
                 part.root = root
                 part.fields += root.all("fields")
@@ -114,28 +145,18 @@ def _gather(folder: Path, names: Names) -> dict[str, _Parts]:
         if owner.endswith(NO_RECORDS):
             continue
         if kind == "field-meta.xml":
-            of(owner).fields.append(_parse(file))
+            of(owner).fields.append(parse_xml(file))
         elif kind == "recordType-meta.xml":
-            of(owner).record_types.append(_parse(file))
+            of(owner).record_types.append(parse_xml(file))
         elif kind == "validationRule-meta.xml":
-            of(owner).rules.append(_parse(file))
+            of(owner).rules.append(parse_xml(file))
     return parts
-
-
-def _parse(file: Path) -> Xml:
-    text = file.read_text(encoding="utf-8")
-    if "<!DOCTYPE" in text:
-        raise ConfigError(f"{file} declares a document type, which source metadata never does")
-    try:
-        return Xml(ElementTree.fromstring(text), str(file))
-    except ElementTree.ParseError as error:
-        raise ConfigError(f"{file} is not well-formed XML: {error}") from error
 
 
 def _value_sets(folder: Path) -> dict[str, tuple[PicklistValue, ...]]:
     found: dict[str, tuple[PicklistValue, ...]] = {}
-    for file in sorted(folder.rglob("*.globalValueSet-meta.xml")):
-        found[file.name.split(".")[0]] = tuple(item.picklist_value() for item in _parse(file).all("customValue"))
+    for name, file in files_of(folder, "globalValueSet"):
+        found[name] = tuple(item.picklist_value() for item in parse_xml(file).all("customValue"))
     return found
 
 
@@ -160,6 +181,7 @@ def _build(
             children.setdefault(parent, []).append(read.child_of(name))
     infos = tuple(_record_type(item) for item in part.record_types)
     base = known.get(name)
+    fields = _with_dependencies(fields, part, base, names)
     if base is not None:
         mine = {field.name for field in fields}
         kept = tuple(field for field in base.fields if field.name not in mine)
@@ -170,7 +192,29 @@ def _build(
     return _custom(name, part, fields, infos), summaries
 
 
+def _with_dependencies(fields: list[Field], part: _Parts, base: SObject | None, names: Names) -> list[Field]:
+    """The fields with the bitmaps of dependent picklists, which need the controlling field's values."""
+    controls = {field.name: field for field in (*(base.fields if base is not None else ()), *fields)}
+    fitting = {names.full(item.need("fullName")): found for item in part.fields if (found := fitting_values(item))}
+    made: list[Field] = []
+    for field in fields:
+        controller = controls.get(field.controller_name or "")
+        if controller is None or field.name not in fitting:
+            made.append(field)
+            continue
+        boolean = controller.type == "boolean"
+        known = ["unchecked", "checked"] if boolean else [entry.value for entry in controller.picklist_values]
+        pairs = fitting[field.name]
+        values = tuple(
+            replace(entry, valid_for=valid_for(known, pairs.get(entry.value, []))) for entry in field.picklist_values
+        )
+        made.append(replace(field, picklist_values=values))
+    return made
+
+
 def _custom(name: str, part: _Parts, fields: list[Field], infos: tuple[RecordTypeInfo, ...]) -> SObject:
+    if name.endswith("__mdt"):
+        return metadata_type(name, (part.root.text("label") if part.root else None) or label_of(name), fields)
     root = part.root
     label = (root.text("label") if root else None) or label_of(name)
     setting = root is not None and root.text("customSettingsType") is not None
@@ -201,6 +245,37 @@ def _custom(name: str, part: _Parts, fields: list[Field], infos: tuple[RecordTyp
     )
 
 
+def custom_object(name: str) -> SObject:
+    """A custom object with a name, an owner and the system fields, and nothing else."""
+    return _custom(name, _Parts(), [], ())
+
+
+def metadata_type(name: str, label: str, fields: Iterable[Field]) -> SObject:
+    """A custom metadata type: its records are read by the data API and written by the Metadata API."""
+    own = [
+        Field("DeveloperName", "string", "Custom Metadata Record Name", 40, nillable=False, name_field=False),
+        Field("MasterLabel", "string", "Label", 40, nillable=False, name_field=True),
+        Field("Label", "string", "Label", 40, nillable=False),
+        Field("Language", "picklist", "Master Language", 40, nillable=False),
+        Field("NamespacePrefix", "string", "Namespace Prefix", 15),
+        Field("QualifiedApiName", "string", "Qualified API Name", 70),
+    ]
+    closed = tuple(replace(dressed(field), createable=False, updateable=False) for field in (*own, *fields))
+    return SObject(
+        name,
+        label=label,
+        label_plural=plural_of(label),
+        custom=True,
+        createable=False,
+        updateable=False,
+        deletable=False,
+        undeletable=False,
+        triggerable=False,
+        layoutable=False,
+        fields=(*system_fields(deleted=False, created=False, modified=False), *closed),
+    )
+
+
 def _usual(infos: tuple[RecordTypeInfo, ...]) -> tuple[RecordTypeInfo, ...]:
     """The record types with the first active one as what the user gets by default."""
     first = next((info.developer_name for info in infos if info.active), None)
@@ -210,17 +285,6 @@ def _usual(infos: tuple[RecordTypeInfo, ...]) -> tuple[RecordTypeInfo, ...]:
 def _record_type(item: Xml) -> RecordTypeInfo:
     developer_name = item.need("fullName")
     return RecordTypeInfo("", developer_name, item.text("label") or developer_name, active=item.flag("active", True))
-
-
-def _rule(sobject: str, item: Xml) -> ValidationRule:
-    return ValidationRule(
-        sobject,
-        item.need("fullName"),
-        item.need("errorConditionFormula"),
-        item.text("errorMessage") or "",
-        item.text("errorDisplayField"),
-        item.flag("active", True),
-    )
 
 
 def _summed(item: SObject, field_name: str, summary: Summary, objects: Mapping[str, SObject]) -> SObject:

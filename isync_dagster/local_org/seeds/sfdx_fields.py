@@ -60,6 +60,24 @@ class Names:
             return f"{self.namespace}__{name}"
         return name
 
+    def path(self, text: str) -> str:
+        """A field path with every name of it in full."""
+        return ".".join(self.full(part) for part in text.split("."))
+
+    def formula(self, text: str) -> str:
+        """A formula with every custom name of it in full; texts inside it stay.
+
+        >>> Names("npsp").formula('Level__c & "Level__c"')
+        'npsp__Level__c & "Level__c"'
+        """
+        if not self.namespace:
+            return text
+        parts = re.split(r"(\"(?:\\\\.|[^\"\\\\])*\"|'(?:\\\\.|[^'\\\\])*')", text)
+        return "".join(
+            part if number % 2 else re.sub(r"\b[A-Za-z]\w*?__[a-z]+\b", lambda found: self.full(found[0]), part)
+            for number, part in enumerate(parts)
+        )
+
 
 @dataclass(frozen=True)
 class Xml:
@@ -97,15 +115,22 @@ class Xml:
 
     def picklist_value(self) -> PicklistValue:
         """A `<value>` or `<customValue>` as an entry of a picklist."""
-        value = self.need("fullName")
-        # Older sources write special characters of a value as %2C and the like.
-        value = re.sub(r"%([0-9A-F]{2})", lambda match: chr(int(match[1], 16)), value)
+        value = plain_value(self.need("fullName"))
         return PicklistValue(
             value,
             label=self.text("label") or value,
             active=self.flag("isActive", True),
             default_value=self.flag("default"),
         )
+
+
+def plain_value(value: str) -> str:
+    """A picklist value as it is stored; sources may write special characters of it as %2C and the like.
+
+    >>> plain_value("St%2E Thomas")
+    'St. Thomas'
+    """
+    return re.sub(r"%([0-9A-F]{2})", lambda match: chr(int(match[1], 16)), value)
 
 
 @dataclass(frozen=True)
@@ -167,7 +192,7 @@ def read_field(item: Xml, names: Names, value_sets: Mapping[str, tuple[PicklistV
         return None
     if kind not in TYPES:
         raise ConfigError(f"{item.file}: the field type {kind} is not known", file=item.file, field=name)
-    field = _plain(item, name, kind)
+    field = _plain(item, name, kind, names)
     if kind == "Location":
         return Read((field, *_parts(field)))
     if kind in ("Picklist", "MultiselectPicklist"):
@@ -179,7 +204,7 @@ def read_field(item: Xml, names: Names, value_sets: Mapping[str, tuple[PicklistV
     return Read((field,))
 
 
-def _plain(item: Xml, name: str, kind: str) -> Field:
+def _plain(item: Xml, name: str, kind: str, names: Names) -> Field:
     described = TYPES[kind]
     number = described in ("double", "currency", "percent")
     computed = item.text("formula") is not None or kind == "Summary"
@@ -199,7 +224,7 @@ def _plain(item: Xml, name: str, kind: str) -> Field:
         updateable=not (computed or auto or kind == "Location"),
         defaulted_on_create=boolean or auto,
         calculated=computed,
-        calculated_formula=item.text("formula"),
+        calculated_formula=names.formula(item.need("formula")) if item.text("formula") is not None else None,
         formula_treat_null_number_as_zero=item.text("formulaTreatBlanksAs") == "BlankAsZero",
         auto_number=auto,
         external_id=item.flag("externalId"),
@@ -208,7 +233,7 @@ def _plain(item: Xml, name: str, kind: str) -> Field:
         case_sensitive=item.flag("caseSensitive"),
         custom=True,
         default_value=(default or "").lower() == "true" if boolean else literal,
-        default_value_formula=default if default and not boolean and not computed else None,
+        default_value_formula=names.formula(default) if default and not boolean and not computed else None,
         html_formatted=kind == "Html",
         extra_type_info={"Html": "richtextarea", "LongTextArea": "plaintextarea"}.get(kind),
         inline_help_text=item.text("inlineHelpText"),
@@ -265,6 +290,19 @@ def _picklist(item: Xml, field: Field, value_sets: Mapping[str, tuple[PicklistVa
         dependent_picklist=controller is not None,
         default_value=field.default_value if default is None else default,
     )
+
+
+def fitting_values(item: Xml) -> dict[str, list[str]]:
+    """Value of a dependent picklist -> the controlling values that it goes with."""
+    found: dict[str, list[str]] = {}
+    for setting in item.all("valueSet/valueSettings"):
+        controls = [plain_value((one.element.text or "").strip()) for one in setting.all("controllingFieldValue")]
+        found.setdefault(plain_value(setting.need("valueName")), []).extend(controls)
+    for value in item.all("picklist/picklistValues"):
+        controls = [plain_value((one.element.text or "").strip()) for one in value.all("controllingFieldValues")]
+        if controls:
+            found.setdefault(plain_value(value.need("fullName")), []).extend(controls)
+    return found
 
 
 def _reference(item: Xml, field: Field, kind: str, names: Names) -> Read:

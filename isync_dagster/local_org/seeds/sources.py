@@ -4,39 +4,72 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from isync_dagster.errors import ConfigError, DataError
+from isync_dagster.local_org.automation.model import Automation
 from isync_dagster.local_org.org_schema import OrgSchema
 from isync_dagster.local_org.seeds.cumulusci import read_cumulusci
 from isync_dagster.local_org.seeds.dataset import DataSet
 from isync_dagster.local_org.seeds.describe import read_describes
+from isync_dagster.local_org.seeds.overlay import lay_over
 from isync_dagster.local_org.seeds.sfdx import read_source
 from isync_dagster.local_org.seeds.standard import standard, standard_objects
 from isync_dagster.local_org.seeds.tables import read_sfdmu, read_tables
 from isync_dagster.local_org.seeds.tree import read_plan, read_tree
 from isync_dagster.schema.model import SObject
 
+OVERLAYS = (".yml", ".yaml")
 SOURCE_FILES = ("*.object-meta.xml", "*.field-meta.xml", "*.object")
 
 
-def schema_from(paths: Iterable[Path], *, namespace: str | None = None) -> list[SObject]:
-    """The objects of describe files, folders of them, and source folders; later paths win.
+@dataclass(frozen=True)
+class Source:
+    """What schema paths say: the objects, and what the org does by itself."""
 
-    Fields of source metadata lie over what was read before. Standard objects that lookups point at, and those that
-    every org has, come along. ConfigError for a path that holds neither.
+    objects: list[SObject]
+    automation: Automation
+
+
+def schema_from(paths: Iterable[Path], *, namespace: str | None = None) -> list[SObject]:
+    """The objects of `source_from`."""
+    return source_from(paths, namespace=namespace).objects
+
+
+def source_from(paths: Iterable[Path], *, namespace: str | None = None) -> Source:
+    """The objects and automation of describe files, folders of them, source folders and overlays; later paths win.
+
+    Fields of source metadata lie over what was read before, and so does an overlay (a YAML file); one that comes
+    first lies over all standard objects. Standard objects that lookups point at, and those that every org has, come
+    along. ConfigError for a path that holds none of these.
     """
     found: dict[str, SObject] = {}
+    automation = Automation()
+    known = standard_objects()
+    removed: set[str] = set()
     for path in map(Path, paths):
         if not path.exists():
-            raise ConfigError(f"{path} does not exist; give describe JSON or a folder of source metadata")
-        if path.is_dir() and any(next(path.rglob(pattern), None) for pattern in SOURCE_FILES):
-            found |= read_source(path, base=found, namespace=namespace).objects
+            raise ConfigError(f"{path} does not exist; give describe JSON, a folder of source metadata or an overlay")
+        if path.suffix in OVERLAYS:
+            # An overlay may speak of objects that come along only because every org has them.
+            common = {item.name: item for item in standard(() if found else known)}
+            base = {**common, **found}
+            found, more = lay_over(path, base)
+            removed = (removed | (base.keys() - found.keys())) - found.keys()
+            automation = automation.plus(more)
+        elif path.is_dir() and any(next(path.rglob(pattern), None) for pattern in SOURCE_FILES):
+            tree = read_source(path, base=found, namespace=namespace)
+            found |= tree.objects
+            automation = automation.plus(tree.automation)
         else:
             found |= read_describes(path)
-    known = standard_objects()
     parents = {name for item in found.values() for field in item.references for name in field.reference_to}
-    return list({item.name: item for item in (*standard(sorted(parents & known.keys())), *found.values())}.values())
+    spoken_of = {item.sobject for rules in (automation.validation_rules, automation.triggers, automation.flows,
+                                            automation.duplicate_rules) for item in rules}  # fmt: skip
+    along = ((parents | spoken_of) & known.keys()) - removed
+    objects = {item.name: item for item in (*standard(sorted(along)), *found.values())}
+    return Source(list(objects.values()), automation)
 
 
 def data_from(path: Path, schema: OrgSchema, *, mapping: Path | None = None) -> DataSet:

@@ -7,7 +7,9 @@ from dataclasses import field as data_field
 from datetime import UTC, datetime, tzinfo
 from typing import Any
 
+from isync_dagster.local_org.automation.names import Moment
 from isync_dagster.local_org.org_schema import OrgSchema, quote
+from isync_dagster.local_org.request import current
 from isync_dagster.local_org.soql.ast import Path
 from isync_dagster.local_org.soql.errors import SoqlError, positioned
 from isync_dagster.schema.model import Field, SObject
@@ -92,6 +94,11 @@ class Context:
         found = (self.schema.get(spelling) for spelling in self.spellings(name))
         return next((item for item in found if item is not None), None)
 
+    @property
+    def moment(self) -> Moment:
+        """Who asks and when, as computed fields need to know."""
+        return Moment(self.now.astimezone(UTC).replace(tzinfo=None), self.user_id or current().user_id)
+
     def error(self, offset: int, problem: str, code: str = "INVALID_FIELD") -> SoqlError:
         """An error with row and column of the query's text."""
         return positioned(self.text, offset, problem, code)
@@ -99,8 +106,12 @@ class Context:
 
 @dataclass
 class Table:
-    """One table of the statement; `wanted` are the fields asked of a polymorphic parent, whose union is built last."""
+    """One table of the statement; `wanted` are the fields asked of a polymorphic parent, whose union is built last.
 
+    On other tables `wanted` are the computed fields (formulas, roll-ups) that the statement reads.
+    """
+
+    context: Context
     alias: str
     sobject: SObject
     link: str = ""
@@ -109,7 +120,7 @@ class Table:
 
     def column(self, field: Field) -> str:
         """The SQL of a field of this table."""
-        if self.targets:
+        if self.targets or self.context.schema.is_computed(self.sobject, field):
             self.wanted.setdefault(field.name, field)
         return f"{self.alias}.{quote(field.name)}"
 
@@ -120,11 +131,12 @@ class Table:
     @property
     def join(self) -> str:
         """The LEFT JOIN that brings a parent in."""
-        return f" LEFT JOIN {self._relation()} {self.alias} ON {self.id_column} = {self.link}"
+        return f" LEFT JOIN {self.relation()} {self.alias} ON {self.id_column} = {self.link}"
 
-    def _relation(self) -> str:
+    def relation(self) -> str:
+        """What FROM or JOIN names; complete only after all names were read."""
         if not self.targets:
-            return quote(self.sobject.name)
+            return self.context.schema.relation(self.sobject, self.wanted, self.context.moment)
         fields = [field for name, field in self.wanted.items() if name != "Id"]
         parts = [
             "SELECT "
@@ -154,7 +166,7 @@ class Scope:
     def __init__(self, context: Context, sobject: SObject, names: tuple[str, ...] = ()) -> None:
         self.context = context
         self.sobject = sobject
-        self.root = Table(context.alias(), sobject)
+        self.root = Table(context, context.alias(), sobject)
         self.names: dict[str, tuple[str, ...]] = {name.lower(): () for name in names}
         self.joined: dict[tuple[str, ...], Table] = {}
 
@@ -162,7 +174,7 @@ class Scope:
     def from_sql(self) -> str:
         """FROM with every join; complete only after all names were read."""
         joins = "".join(table.join for table in self.joined.values())
-        return f"FROM {quote(self.sobject.name)} {self.root.alias}{joins}"
+        return f"FROM {self.root.relation()} {self.root.alias}{joins}"
 
     def split(self, path: Path) -> tuple[tuple[str, ...], int]:
         """A path's parts below this query's object, and how many leading parts were an alias."""
@@ -238,14 +250,14 @@ class Scope:
     def _join(self, table: Table, lookup: Field, targets: tuple[SObject, ...]) -> Table:
         link = table.column(lookup)
         if is_polymorphic(lookup):
-            return Table(self.context.alias(), NAME_OBJECT, link, targets)
-        return Table(self.context.alias(), targets[0], link)
+            return Table(self.context, self.context.alias(), NAME_OBJECT, link, targets)
+        return Table(self.context, self.context.alias(), targets[0], link)
 
     def join_one(self, table: Table, lookup: Field, target: SObject, key: tuple[str, ...]) -> Table:
         """The join of one object behind a polymorphic lookup, as a TYPEOF branch reads it."""
         known = self.joined.get(key)
         if known is None:
-            known = Table(self.context.alias(), target, table.column(lookup))
+            known = Table(self.context, self.context.alias(), target, table.column(lookup))
             self.joined[key] = known
         return known
 

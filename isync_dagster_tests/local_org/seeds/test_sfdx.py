@@ -153,7 +153,7 @@ def test_custom_fields_lie_over_the_standard_object(tree: SourceTree) -> None:
     assert account.field("Tier__c") is not None
     assert _get(tree, "Account", "Industry").type == "picklist"
     assert "Plan__c" in _get(tree, "Task", "WhatId").reference_to
-    assert "Setting__mdt" not in tree.objects
+    assert not tree.objects["Setting__mdt"].createable
 
 
 def test_record_types_and_rules(tree: SourceTree) -> None:

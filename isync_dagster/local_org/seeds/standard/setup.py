@@ -163,6 +163,52 @@ ASSIGNMENT = sobject(
     audit="stamp",
 )
 
+ENTITY_ACCESS = sobject(
+    "SetupEntityAccess",
+    """
+    ParentId reference c > PermissionSet as Parent < SetupEntityAccessItems cascade
+    SetupEntityId reference c > CustomPermission as SetupEntity < SetupEntityAccessItems cascade
+    SetupEntityType picklist(40) n {ApexClass|ApexPage|ConnectedApplication|CustomPermission}
+    """,
+    prefix="0J0",
+    owner="none",
+    audit="stamp",
+)
+
+CUSTOM_PERMISSION = sobject(
+    "CustomPermission",
+    """
+    DeveloperName string(80) N; MasterLabel string(80); NamespacePrefix string(15) n; Language picklist(40) n
+    Description string(255) n; IsProtected boolean d; IsLicensed boolean d
+    """,
+    prefix="0CP",
+    owner="none",
+    read_only=True,
+)
+
+DUPLICATE_RULE = sobject(
+    "DuplicateRule",
+    """
+    SobjectType picklist(40); DeveloperName string(80) N; Language picklist(40) n; MasterLabel string(80)
+    NamespacePrefix string(15) n; IsActive boolean d; SobjectSubtype picklist(40) n {None|PersonAccount}
+    """,
+    prefix="0Bm",
+    owner="none",
+    read_only=True,
+)
+
+FLOW_VIEW = sobject(
+    "FlowDefinitionView",
+    """
+    ApiName string(80); Label string(255) N; Description string(255) n; ProcessType picklist(40) n
+    TriggerType picklist(40) n; TriggerObjectOrEventLabel string(255) n; IsActive boolean d
+    VersionNumber int n; NamespacePrefix string(15) n; DurableId string(40) n
+    """,
+    prefix="3dd",
+    owner="none",
+    read_only=True,
+)
+
 OBJECTS = (
     USER,
     GROUP,
@@ -175,4 +221,8 @@ OBJECTS = (
     ORGANIZATION,
     PERMISSION_SET,
     ASSIGNMENT,
+    CUSTOM_PERMISSION,
+    ENTITY_ACCESS,
+    DUPLICATE_RULE,
+    FLOW_VIEW,
 )
