@@ -59,7 +59,10 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
         return report
     differs = item.get_closest_marker("differs")
     if report.skipped:
-        outcome, why = "skipped", str(report.longrepr[-1]) if isinstance(report.longrepr, tuple) else ""
+        outcome, why = (
+            "skipped",
+            str(report.longrepr[-1]).removeprefix("Skipped: ") if isinstance(report.longrepr, tuple) else "",
+        )
     elif report.failed:
         outcome, why = "**fails**", str(call.excinfo.value).splitlines()[0] if call.excinfo else ""
     else:

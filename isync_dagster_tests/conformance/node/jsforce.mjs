@@ -220,6 +220,15 @@ const features = {
       found: found.length, gone: gone.successfulResults.length, hard: hard.successfulResults.length, state,
       csv: results.successfulResults, wrong };
   },
+  async bulk2Pages() {
+    const conn = await connect();
+    conn.bulk2.pollInterval = 50;
+    await conn.sobject("Account").create(Array.from({ length: 5 }, (_, number) => ({ Name: `${label} ${number}` })));
+    const stream = await conn.bulk2.query("SELECT Id FROM Account");
+    const found = [];
+    for await (const row of stream) found.push(row);
+    return { found: found.length };
+  },
   async tooling() {
     const conn = await connect();
     const found = await conn.tooling.query("SELECT Id, Name FROM ApexClass LIMIT 1");
