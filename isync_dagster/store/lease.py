@@ -36,6 +36,9 @@ from isync_dagster.store.process import Process
 TTL = timedelta(seconds=120)
 TRIES = 200
 
+_left: set[str] = set()
+"""Members of this process that have left: their files may stay where the store refused to be written to."""
+
 
 @dataclass(frozen=True)
 class Slot:
@@ -147,7 +150,7 @@ class LeaseDesk:
     def live_members(self, slot: Slot, but: str = "") -> list[str]:
         """Members of the holding run that are alive by the rule above, `but` one."""
         members = self.members(slot.label)
-        return [name for name, data in members.items() if name != but and self._alive(data)]
+        return [name for name, data in members.items() if name != but and name not in _left and self._alive(data)]
 
     def others(self, label: str) -> list[dict[str, Any]]:
         """The live members of that run in other processes than this one, as their files say."""
@@ -289,6 +292,7 @@ class Lease:
         if self._released:
             return
         self._released = True
+        _left.add(self.member)
         self.forget()
         for _ in range(TRIES):
             top = self.desk.top()
