@@ -52,11 +52,13 @@ def source_from(paths: Iterable[Path], *, namespace: str | None = None) -> Sourc
         if not path.exists():
             raise ConfigError(f"{path} does not exist; give describe JSON, a folder of source metadata or an overlay")
         if path.suffix in OVERLAYS:
-            # An overlay may speak of objects that come along only because every org has them.
-            common = {item.name: item for item in standard(() if found else known)}
-            base = {**common, **found}
-            found, more = lay_over(path, base)
-            removed = (removed | (base.keys() - found.keys())) - found.keys()
+            # An overlay may speak of standard objects that nothing has brought along yet.
+            base = {**known, **found}
+            made, more = lay_over(path, base)
+            removed = (removed | (base.keys() - made.keys())) - made.keys()
+            found = {
+                name: item for name, item in made.items() if not found or name in found or item is not base.get(name)
+            }
             automation = automation.plus(more)
         elif path.is_dir() and any(next(path.rglob(pattern), None) for pattern in SOURCE_FILES):
             tree = read_source(path, base=found, namespace=namespace)

@@ -63,3 +63,18 @@ def test_a_wrong_overlay_says_where_it_is_wrong(tmp_path: Path, text: str, probl
     path.write_text(text)
     with pytest.raises(ConfigError, match=problem.replace("(", r"\(")):
         source_from([path])
+
+
+def test_an_overlay_after_a_source_brings_only_what_it_changes(tmp_path: Path) -> None:
+    file = tmp_path / "src" / "objects" / "Thing__c" / "fields" / "A__c.field-meta.xml"
+    file.parent.mkdir(parents=True)
+    file.write_text(
+        '<CustomField xmlns="http://soap.sforce.com/2006/04/metadata"><fullName>A__c</fullName><label>A</label>'
+        "<type>Checkbox</type></CustomField>"
+    )
+    path = tmp_path / "target.yml"
+    path.write_text("objects: {Account: {removeFields: [Fax]}}")
+    found = {item.name: item for item in source_from([tmp_path / "src", path]).objects}
+    assert found["Account"].field("Fax") is None
+    assert "Thing__c" in found
+    assert "Opportunity" not in found
