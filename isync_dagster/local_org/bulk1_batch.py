@@ -25,6 +25,7 @@ from isync_dagster.schema.model import SObject
 
 if TYPE_CHECKING:
     from isync_dagster.local_org.bulk1_jobs import Batch, Bulk1Job, Bulk1Jobs
+    from isync_dagster.local_org.local_org import LocalOrg
 
 MOST_ROWS: Final = 10_000
 NULL: Final = "#N/A"
@@ -73,7 +74,9 @@ def _write(jobs: Bulk1Jobs, job: Bulk1Job, batch: Batch, content: bytes, path: P
     with org.storage.transaction() as cursor:
         writer = Writer(org.schema, org.storage, cursor, org.actor(job.created_by), positions)
         pieces = frame.iter_slices(CHUNK) if own else [frame]
-        outcome = pl.concat([_save(writer, job, sobject, piece, relations) for piece in pieces]).sort("_row")
+        number = job.batches.index(batch)
+        saved = [_save(org, writer, job, number, sobject, piece, relations) for piece in pieces]
+        outcome = pl.concat(saved).sort("_row")
         outcome.write_parquet(temporary, compression="lz4")
         cursor.execute("INSERT INTO _org.bulk1_batches VALUES (?)", [batch.id])
         temporary.replace(path)
@@ -90,11 +93,18 @@ def _check_columns(job: Bulk1Job, columns: set[str]) -> None:
 
 
 def _save(
-    writer: Writer, job: Bulk1Job, sobject: SObject, frame: pl.DataFrame, relations: list[Relation]
+    org: LocalOrg,
+    writer: Writer,
+    job: Bulk1Job,
+    number: int,
+    sobject: SObject,
+    frame: pl.DataFrame,
+    relations: list[Relation],
 ) -> pl.DataFrame:
     rows = Rows(frame)
     for relation in relations:
         resolve(rows, writer.cursor, sobject, relation)
+    org.conditions.refuse_contended(rows, sobject, job.id, number, serial=job.concurrency_mode == "Serial")
     good = rows.good
     if not good.height:
         outcome = pl.DataFrame(schema=OUTCOME)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from isync_dagster.local_org.bulk1_batch import BatchFailure, run_batch
 from isync_dagster.local_org.ids import id_range, to18
+from isync_dagster.local_org.storage import BATCHES, JOBS
 
 if TYPE_CHECKING:
     from isync_dagster.local_org.local_org import LocalOrg
@@ -153,10 +155,25 @@ class Bulk1Jobs:
         self._stopping.set()
         self._pool.shutdown(wait=True, cancel_futures=True)
 
+    def clear(self) -> None:
+        """Abort and forget all jobs; a batch under way comes to its end first."""
+        with self._lock:
+            jobs = list(self._jobs.values())
+        for job in jobs:
+            self.end(job, "Aborted")
+        while any(batch.state == "InProgress" for job in jobs for batch in job.batches):
+            time.sleep(0.01)
+        with self._lock, self.org.storage.transaction() as cursor:
+            cursor.execute("DELETE FROM _org.bulk1_batches")
+            for job in jobs:
+                self._jobs.pop(job.id, None)
+                self._in_turn.pop(job.id, None)
+                shutil.rmtree(self.path(job), ignore_errors=True)
+
     def create(self, **values: Any) -> Bulk1Job:
         """A new open job."""
         now = stamp()
-        job = Bulk1Job(id=self._new_id("750", "bulk jobs"), created=now, modified=now, **values)
+        job = Bulk1Job(id=self._new_id("750", JOBS), created=now, modified=now, **values)
         self.path(job).mkdir(mode=0o700)
         with self._lock:
             self._jobs[job.id] = job
@@ -183,7 +200,7 @@ class Bulk1Jobs:
     def add(self, job: Bulk1Job, contents: list[bytes], first_state: str = "Queued") -> list[Batch]:
         """Add batches and queue them; those with `first_state` other than Queued are only listed."""
         now = stamp()
-        made = [Batch(id=self._new_id("751", "bulk batches"), created=now, modified=now) for _ in contents]
+        made = [Batch(id=self._new_id("751", BATCHES), created=now, modified=now) for _ in contents]
         for batch, content in zip(made, contents, strict=True):
             batch.state = first_state
             (self.path(job) / f"{batch.id}.request").write_bytes(content)

@@ -73,6 +73,7 @@ def lift_scenario(call: Call) -> Reply:
 def reset(call: Call) -> Reply:
     """Take all rows and jobs away: a new org with the same ids and credentials; sessions go on."""
     call.service.jobs.clear()
+    call.service.bulk1.clear()
     call.org.reset()
     return Reply(call.service.status())
 

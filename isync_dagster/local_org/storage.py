@@ -29,6 +29,7 @@ DATABASE: Final = "org.duckdb"
 LOCK: Final = "org.lock"
 NEW: Final = "new "
 JOBS: Final = "bulk jobs"  # the counter of job ids, which are never given twice
+BATCHES: Final = "bulk batches"  # likewise of Bulk 1.0 batch ids
 MEMORY: Final = "4GB"  # at most; what does not fit is spilled beside the file
 THREADS: Final = 4  # an org is one guest of the machine among others
 
@@ -168,7 +169,7 @@ class Storage:
                 if NEW + item.name in known:
                     cursor.execute(f"INSERT INTO {quote(item.name)} BY NAME FROM _org.{quote(NEW + item.name)}")
             first = dict(cursor.execute(f"SELECT name, value FROM _org.{quote(NEW)}").fetchall())
-            kept = {f"id {name}" for name in keep} | {JOBS}
+            kept = {f"id {name}" for name in keep} | {JOBS, BATCHES}
             before = dict(self._counters)
             try:
                 for name in self._counters:

@@ -31,10 +31,11 @@ def extract(job: SyncJob, object: str) -> Outcome:
     """
     with measured() as measure:
         run = open_run(job)
+        plan = job.object(object)
         if not job.in_phase(object):
             return Outcome(object, "extract", run.number, notes=(f"not in phase {job.phase!r}",))
         with claimed(job, run, "extract", object), guarded(job, run) as job:
-            return _extract(job, run, job.object(object), measure)
+            return _extract(job, run, plan, measure)
 
 
 def _extract(job: SyncJob, run: Run, plan: ObjectPlan, measure: Measure) -> Outcome:

@@ -94,6 +94,7 @@ def _lease(world: World) -> Any:
     return Store.open(str(world.store_folder)).lease(world.target.org_id)
 
 
+@pytest.mark.slow
 def test_a_refused_row_stops_the_run_and_a_retry_brings_it(world: World) -> None:
     stopped = isync("migrate", "world")
     assert stopped.exit_code == Exit.REJECTED, stopped.output

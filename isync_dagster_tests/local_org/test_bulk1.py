@@ -199,3 +199,38 @@ def test_serial_batches_go_one_after_the_other(bulk1: Bulk1, served: Served) -> 
     assert [info["state"] for info in infos] == ["Completed"] * 6
     rows = bulk1.client.query("SELECT Name FROM Account WHERE Name LIKE 'Serial %' ORDER BY Id")
     assert [row["Name"] for row in rows] == [f"Serial {number}" for number in range(6)]
+
+
+def test_parallel_batches_contend_for_a_parent_and_serial_ones_do_not(bulk1: Bulk1) -> None:
+    parent = bulk1.client.create("Account", Name="Contended")
+    locks = {"name": "locks", "description": "one lock at a time", "locks": {"parallel": 4, "degree": 1}}
+    assert bulk1.client.call("POST", "/__local_org/scenario", json=locks).status_code == 200
+    try:
+        failed = {}
+        for mode in ("Parallel", "Serial"):
+            job = bulk1.job(operation="insert", object="Contact", concurrencyMode=mode)
+            for number in range(3):
+                bulk1.batch(job, f"LastName,AccountId\n{mode}{number},{parent}\n")
+            failed[mode] = [info["numberRecordsFailed"] for info in bulk1.batches(job)]
+        assert (sorted(failed["Parallel"]), failed["Serial"]) == ([0, 1, 1], [0, 0, 0])
+        stored = bulk1.client.query(f"SELECT LastName FROM Contact WHERE AccountId = '{parent}'")
+        assert len(stored) == 4
+    finally:
+        bulk1.client.call("DELETE", "/__local_org/scenario")
+
+
+def test_a_reset_forgets_jobs_and_gives_no_id_twice(fresh: LocalOrg) -> None:
+    with fresh.serve() as served:
+        bulk1 = Bulk1(Client(served))
+        job = bulk1.job(operation="insert")
+        batch = bulk1.batch(job, "Name\nGone\n")
+        bulk1.batches(job)
+        assert bulk1.client.call("POST", "/__local_org/reset").status_code == 200
+        assert bulk1("GET", f"/{job}").status_code == 400
+        assert not (fresh.folder / "bulk1" / job).exists()
+        second = bulk1.job(operation="insert")
+        again = bulk1.batch(second, "Name\nAnew\n")
+        assert bulk1.batches(second)[0]["numberRecordsFailed"] == 0
+        assert len({job, second, batch, again}) == 4
+        assert [row["Name"] for row in bulk1.client.query("SELECT Name FROM Account")] == ["Anew"]
+        bulk1.client.http.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -33,9 +32,7 @@ PACKAGED = SObject(
 def org(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalOrg]:
     folder = tmp_path_factory.mktemp("queries") / "org"
     known = standard_objects()
-    named = Field("UsesStartDateAsFiscalYearName", "boolean", nillable=False, defaulted_on_create=True)
-    organization = replace(known["Organization"], fields=(*known["Organization"].fields, named))
-    schema = [known["Account"], known["Contact"], organization, PACKAGED]
+    schema = [known["Account"], known["Contact"], PACKAGED]
     with LocalOrg.create(folder, schema, name="Queries", seed=9) as made:
         frame = pl.DataFrame({"Name": [f"a{number:05d}" for number in range(ROWS)]})
         parent = made.load("Account", frame)[0]

@@ -122,6 +122,7 @@ def test_a_request_from_elsewhere_stops_the_worker(
     _goes_on(accounts)
 
 
+@pytest.mark.slow
 def test_jobs_in_flight_are_aborted_where_asked(accounts: World, monkeypatch: pytest.MonkeyPatch) -> None:
     window = IngestRun._window
     elsewhere = _job(accounts)
@@ -183,6 +184,7 @@ def test_what_a_killed_worker_left_is_accounted(accounts: World, tmp_path: Path)
     _goes_on(accounts)
 
 
+@pytest.mark.slow
 def test_a_dead_holders_lease_is_given_back_and_a_living_ones_is_not(accounts: World) -> None:
     job = _job(accounts)
     code = (

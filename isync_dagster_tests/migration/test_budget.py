@@ -135,6 +135,7 @@ class Bench:
         self.org: Callable[[str], Org] = lambda alias: world.client(alias)
 
 
+@pytest.mark.slow
 def test_the_sensor_goes_on_when_the_allowance_has_recovered(accounts: World) -> None:
     service = accounts.served["target"].service
     before = service.call_limit

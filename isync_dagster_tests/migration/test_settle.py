@@ -78,6 +78,7 @@ def test_it_shows_what_was_sent_and_what_it_may_be(unknown: World) -> None:
     assert settle(_job(unknown)).left.height == 1
 
 
+@pytest.mark.slow
 def test_a_second_look_finds_it(unknown: World) -> None:
     unknown.execute("target", NAME_BACK)
     done = settle(_job(unknown))
