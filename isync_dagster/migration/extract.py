@@ -30,11 +30,12 @@ def extract(job: SyncJob, object: str) -> Outcome:
     Opens the run where none is open. Returns what was recorded where the extract is already complete.
     """
     with measured() as measure:
+        plan = job.object(object)
         run = open_run(job)
         if not job.in_phase(object):
             return Outcome(object, "extract", run.number, notes=(f"not in phase {job.phase!r}",))
         with claimed(job, run, "extract", object), guarded(job, run) as job:
-            return _extract(job, run, job.object(object), measure)
+            return _extract(job, run, plan, measure)
 
 
 def _extract(job: SyncJob, run: Run, plan: ObjectPlan, measure: Measure) -> Outcome:
