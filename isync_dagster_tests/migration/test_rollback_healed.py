@@ -1,31 +1,26 @@
-"""Rollback together with what came later: heals of other runs, retries, cleanup, a request to stop."""
+"""Rollback of parents whose children had waited for them in another run, and of those children; a request to stop."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
-from datetime import timedelta
 from typing import Any
 
 import polars as pl
 import pytest
 
-from isync_dagster.errors import StoreError
+from isync_dagster.local_org.conditions import Conditions
 from isync_dagster.local_org.seeds.dataset import DataSet
-from isync_dagster.migration import closing
+from isync_dagster.local_org.values import error
 from isync_dagster.migration.abort import abort, ask_to_stop
-from isync_dagster.migration.cleanup import Kind, apply_cleanup, plan_cleanup
 from isync_dagster.migration.explain import explain
 from isync_dagster.migration.healing import heal_links
 from isync_dagster.migration.links import link_totals
 from isync_dagster.migration.model import SyncJob
-from isync_dagster.migration.retry import retry
-from isync_dagster.migration.rollback import plan_rollback, rollback
+from isync_dagster.migration.rollback import plan_rollback
 from isync_dagster.migration.writing import release_all
 from isync_dagster.store.ledger import Ledger
 from isync_dagster.store.rollbacks import rollbacks, unfinished
 from isync_dagster.store.runs import Run
-from isync_dagster.template.models import Retention
 from isync_dagster_tests.migration.test_rollback import tables, undo
 from isync_dagster_tests.migration.world import (
     World,
@@ -74,6 +69,18 @@ def counted(job: SyncJob) -> dict[str, int]:
 def waiting(job: SyncJob) -> int:
     pending = job.store.pending(job.plan.source_org_id, job.plan.target_org_id).open("Contact")
     return int(pending.filter(pl.col("field") == "AccountId").select(pl.len()).collect().item())
+
+
+def refusing(monkeypatch: pytest.MonkeyPatch, name: str, which: pl.Expr) -> None:
+    """A validation rule of the target: it refuses some records of an object."""
+    held = Conditions.refuse_held
+
+    def refuse(conditions: Any, rows: Any, sobject: Any) -> None:
+        held(conditions, rows, sobject)
+        if sobject.name == name:
+            rows.refuse([(which, error("FIELD_CUSTOM_VALIDATION_EXCEPTION", "An account is needed", "AccountId"))])
+
+    monkeypatch.setattr(Conditions, "refuse_held", refuse)
 
 
 Before = dict[str, list[tuple[Any, ...]]]
@@ -164,26 +171,24 @@ def test_a_value_that_somebody_set_since_is_a_stake(healed: tuple[World, Before,
     assert counted(world.job(recipe(), "people"))["pending"] == 3 - 1
 
 
-def test_a_child_that_cannot_let_go_keeps_its_parent(healed: tuple[World, Before, Before]) -> None:
+def test_a_child_that_cannot_let_go_keeps_its_parent(
+    healed: tuple[World, Before, Before], monkeypatch: pytest.MonkeyPatch
+) -> None:
     world, _, _ = healed
     ids = world.ids("target", "Contact")
-    world.faults(
-        "target",
-        {
-            "kind": "row_errors",
-            "code": "FIELD_CUSTOM_VALIDATION_EXCEPTION",
-            "path": "PATCH .*/composite/sobjects",
-            "every": 4,
-        },
-    )
+    refusing(monkeypatch, "Contact", pl.col("Id") == ids["c2"])
     result = undo(world.job(recipe(), "accounts"))
-    met = world.met("target")
-    world.faults("target")
-    assert met
-    left = [key for key, account in world.values("target", "Contact", "AccountId").items() if account]
-    assert len(left) == result.states["Account"].get("failed", 0) == 1
-    assert world.counts("Contact", "Account") == {"Contact": 5, "Account": 1}
-    assert set(ids) == set(world.ids("target", "Contact"))
+    assert result.states == {"Account": {"deleted": 3, "failed": 1}}
+    assert result.codes == {"Account": {"FIELD_CUSTOM_VALIDATION_EXCEPTION": 1}}
+    assert world.ids("target", "Contact") == ids
+    assert {key: value for key, value in world.values("target", "Contact", "AccountId").items() if value} == {
+        "c2": "a2"
+    }
+    assert counted(world.job(recipe(), "people")) == {"linked": 1, "pending": 3, "empty": 1}
+    # The cause is gone: what was left is undone by the same command for that run.
+    monkeypatch.undo()
+    assert undo(world.job(recipe(), "accounts"), number=1).complete
+    assert world.counts("Contact", "Account") == {"Contact": 5, "Account": 0}
 
 
 @pytest.mark.slow
@@ -227,153 +232,6 @@ def _healed_meanwhile(world: World) -> tuple[Any, ...]:
     except ConfigError as error:
         assert "was begun and is not through" in str(error)
         return ()
-
-
-# ── retries ──────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _refused_rows() -> DataSet:
-    """a1 is refused until its code is free; what hangs on it waits or is blocked. a3 is in the target and changes."""
-    return together(
-        some("Account", 4, Code__c=lambda n: "x" if n < 2 else None, ParentId=lambda n: "a1" if n in (2, 3) else None),
-        some("Contact", 3, AccountId=lambda n: f"a{n}", ReportsToId=lambda n: "c1" if n == 2 else None),
-        some("Part__c", 4, Account__c=lambda n: f"a{n % 2}"),
-    )
-
-
-def _retrying() -> Any:
-    return template(("Account", "Contact", "Part__c"), KEYS, continue_on_error=True)
-
-
-@pytest.fixture(scope="module")
-def kept_retry(served_world: World) -> tuple[Callable[[], None], Before]:
-    world = served_world
-    there = rows_of("Account", [{"Key__c": "a3", "Name": "Theirs", "Zip__c": "9"}])
-    world.reset(_refused_rows(), there)
-    before = tables(world)
-    done = migrate(world.job(_retrying()))
-    assert done.states("Account") == {"failed": 1, "inserted": 2, "updated": 1}
-    world.execute("source", """UPDATE "Account" SET "Code__c" = 'free' WHERE "Key__c" = 'a1'""")
-    release_all()
-    told = retry(world.job(_retrying()), extract_again=True)
-    assert told.states == {"Account": {"inserted": 1}, "Part__c": {"inserted": 2}}
-    assert told.relinked["Account"] == 2
-    return world.checkpoint(), before
-
-
-@pytest.fixture
-def retried(served_world: World, kept_retry: tuple[Callable[[], None], Before]) -> tuple[World, Before]:
-    """A closed run of which a retry has inserted, updated and linked what was refused."""
-    kept_retry[0]()
-    return served_world, kept_retry[1]
-
-
-def test_what_a_retry_brought_is_undone_with_its_run(
-    retried: tuple[World, Before], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    world, before = retried
-    # Without the times of sending: the stamps alone tell that the retry's own writes are no conflict.
-    monkeypatch.setattr(closing, "MARGIN", timedelta(seconds=-3600))
-    job = world.job(_retrying())
-    assert {"retry-1", "retry-1-relink"} <= {step for step, _ in current(job).ledgers()}
-    (plan,) = plan_rollback(job)
-    assert plan.in_conflict == 0, plan
-    result = undo(job)
-    assert result.complete
-    assert tables(world) == before
-    (only,) = [item for item in explain(job.store, world.ids("source", "Account")["a1"]) if item.object == "Account"]
-    (visit,) = only.visits
-    assert [event.state for event in visit.events][-1] == "deleted"
-    assert visit.events[-1].stage == "rollback-1"
-    assert visit.events[-1].sent_at is not None
-    assert [event.sent_at is None for event in visit.events if event.stage == "retry-1-relink"] == []
-
-
-def test_a_change_between_the_end_and_a_retry_is_still_a_change(world: World) -> None:
-    """The stamps of what the retry did not write are not read anew."""
-    world.reset(some("Account", 3, Code__c=lambda n: "x" if n < 2 else None))
-    assert migrate(world.job(_retrying())).states("Account") == {"failed": 1, "inserted": 2}
-    ids = world.ids("target", "Account")
-    world.execute(
-        "target",
-        f"""UPDATE "Account" SET "Name" = 'Mine', "SystemModstamp" = "SystemModstamp" + INTERVAL 1 HOUR,
-        "LastModifiedDate" = "LastModifiedDate" + INTERVAL 1 HOUR WHERE "Id" = '{ids["a2"]}'""",
-    )
-    world.execute("target", """UPDATE "Account" SET "Code__c" = 'y' WHERE "Key__c" = 'a0'""")
-    release_all()
-    assert retry(world.job(_retrying())).states == {"Account": {"inserted": 1}}
-    result = undo(world.job(_retrying()))
-    assert result.codes["Account"] == {"CHANGED_SINCE": 1}
-    assert list(world.ids("target", "Account")) == ["a2"]
-
-
-# ── a retry long after the end ───────────────────────────────────────────────────────────────────────────
-
-
-def test_a_later_retry_proves_what_it_rests_on(world: World) -> None:
-    """a parent that was deleted meanwhile is no parent: its children wait, instead of being refused."""
-    world.reset(
-        together(
-            some("Account", 2),
-            some("Contact", 2, AccountId="a0", Email=lambda n: "same@example.com" if n else None),
-        )
-    )
-    fault = {
-        "kind": "row_errors",
-        "code": "FIELD_CUSTOM_VALIDATION_EXCEPTION",
-        "path": ".*Contact.*|.*ingest.*",
-        "every": 2,
-    }
-    job = world.job(_retrying())
-    world.faults("target", {**fault, "path": "POST .*/composite/sobjects", "after": 1})
-    done = migrate(job)
-    world.faults("target")
-    refused = done.states("Contact").get("failed", 0) + done.states("Account").get("failed", 0)
-    assert refused, done.states("Contact")
-    release_all()
-    world.delete("Account", *world.ids("target", "Account"))
-    told = retry(world.job(_retrying()))
-    assert all(set(states) <= {"inserted", "updated"} for states in told.states.values()), told.states
-
-
-# ── a run that was cleaned up, and one that is stopped ───────────────────────────────────────────────────
-
-
-def _clean(world: World, job: SyncJob, **kept: int) -> None:
-    later = replace(job.store, clock=lambda: job.store.clock() + timedelta(days=100))
-    rules = {"world": Retention(**{**dict.fromkeys(Kind, 9999), **kept})}
-    removed = apply_cleanup(plan_cleanup(later, rules), "test")
-    assert {str(item.kind) for item in removed.removals} == set(kept)
-
-
-def test_a_cleaned_run_is_undone_while_what_tells_is_kept(retried: tuple[World, Before]) -> None:
-    world, before = retried
-    job = world.job(_retrying())
-    _clean(world, job, rows=1)
-    with pytest.raises(StoreError, match=r"A retry of run 1 of phase 'all' is not possible any more: .*rows"):
-        retry(world.job(_retrying()))
-    result = undo(world.job(_retrying()))
-    assert result.complete
-    assert tables(world) == before
-    assert any(
-        event.stage == "rollback-1"
-        for item in explain(job.store, world.ids("source", "Account")["a0"])
-        for event in item.visits[0].events
-    )
-
-
-@pytest.mark.parametrize("kind", ["audit_log", "before_images"])
-def test_a_run_whose_memory_is_gone_is_not_undone(retried: tuple[World, Before], kind: str) -> None:
-    world, _ = retried
-    job = world.job(_retrying())
-    there = tables(world)
-    _clean(world, job, **{kind: 1})
-    for verb in (plan_rollback, rollback):
-        with pytest.raises(
-            StoreError, match=r"A rollback of run 1 of phase 'all' is not possible any more: .*isync hold"
-        ):
-            verb(world.job(_retrying()))
-    assert tables(world) == there
 
 
 def test_a_rollback_is_stopped_and_goes_on(
