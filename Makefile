@@ -4,14 +4,14 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo ui test recovery faults conformance check format bench screenshots clean help
+.PHONY: demo ui test slow faults conformance check format bench screenshots clean help
 
 help:
 	@echo "make demo         two local orgs, the demo migration, its checks and a report"
 	@echo "make ui           the Dagster UI on the demo's instance and orgs"
 	@echo "make test         the tests        make check   lint and types"
 	@echo "make bench        the tool against the floor: ARGS=\"--rows 100000 1000000\""
-	@echo "make recovery     the longer tests of stop, retry, settle, killed runs"
+	@echo "make slow         the longer tests of stop, retry, settle, rollback, killed runs"
 	@echo "make faults       every fault at every point, and a random walk: the proof of docs/guarantees.md"
 	@echo "make conformance  the local org against simple-salesforce, jsforce and the sf CLI (needs npm for the last two)"
 	@echo "make screenshots  pictures of the UI into docs/images (needs chromium)"
@@ -26,7 +26,7 @@ ui: $(STAMP)
 test: $(STAMP)
 	@$(BIN)/pytest -q -n 2 --dist worksteal $(ARGS)
 
-recovery: $(STAMP)
+slow: $(STAMP)
 	@$(BIN)/pytest -q -n 2 --dist worksteal -m slow isync_dagster_tests/migration isync_dagster_tests/cli $(ARGS)
 
 faults: $(STAMP)

@@ -147,19 +147,18 @@ def settle(
 def abort(console: Console, template: str, phases: Sequence[str], jobs: str, why: str) -> Exit:
     """Stop the open runs of the template (or of some phases), wherever their workers are."""
     from isync_dagster.migration.abort import abort as abort_run
-    from isync_dagster.migration.retry import unfinished
+    from isync_dagster.migration.abort import run_at_work
 
     if jobs not in ("wait", "abort"):
         raise ConfigError(f"--jobs takes wait or abort, not {jobs!r}.")
     settings = Settings.from_env()
     plan = load_plans(settings, [template])[template]
     bench = Workbench(settings, {template: plan})
-    code = Exit.OK
+    code, stopped = Exit.OK, False
     with dagster_instance() as instance:
         wanted = [plan.phase(name).name for name in phases]
         for phase in wanted or [phase.name for phase in plan.phases]:
-            run = runs_of(settings, plan, phase).latest()
-            if not wanted and (run is None or not (run.is_open or unfinished(run) is not None)):
+            if not wanted and run_at_work(runs_of(settings, plan, phase)) is None:
                 continue
             _cancel_queued(console, instance, template, phase)
             job = bench.job(template, phase, opened_by=BY.format("abort"))
@@ -172,7 +171,8 @@ def abort(console: Console, template: str, phases: Sequence[str], jobs: str, why
                     console.print(escape(text), soft_wrap=True)
 
             done = abort_run(job, jobs, why, waiting)
-            console.print(f"[green]✓[/] Run {done.run} of {escape(template)}, phase {escape(phase)}, is stopped.")
+            what = {"migrate": "Run", "retry": "The retry of run", "rollback": "The rollback of run"}[done.verb]
+            console.print(f"[green]✓[/] {what} {done.run} of {escape(template)}, phase {escape(phase)}, is stopped.")
             table = Table("object", "records", header_style="dim")
             for name, states in done.states.items():
                 table.add_row(
@@ -182,12 +182,12 @@ def abort(console: Console, template: str, phases: Sequence[str], jobs: str, why
             for text in done.unsettled:
                 code = Exit.FAILED
                 console.print(f"[bold red]✗[/] {escape(text)}", soft_wrap=True)
-            wanted = wanted or [phase]
-    if not wanted:
+            again = f"isync {done.verb} {template} --phase {phase}"
+            undo = "" if done.verb == "rollback" else f"; undo with `isync rollback {template} --phase {phase}`"
+            console.print(escape(f"Go on with `{again}`{undo}."), soft_wrap=True)
+            stopped = True
+    if not stopped:
         raise ConfigError(f"No phase of {template!r} has an open run: there is nothing to stop.")
-    console.print(
-        f"Go on with `isync migrate {escape(template)}`; undo with `isync rollback {escape(template)}`.", soft_wrap=True
-    )
     return code
 
 

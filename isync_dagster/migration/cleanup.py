@@ -15,6 +15,7 @@ from upath import UPath
 
 from isync_dagster.errors import StoreError
 from isync_dagster.store import files
+from isync_dagster.store.rollbacks import unfinished
 from isync_dagster.store.runs import JobKey, Run
 from isync_dagster.store.store import Store
 from isync_dagster.template.models import Retention
@@ -43,17 +44,22 @@ FOLDERS: Mapping[Kind, tuple[str, ...]] = {
         "verify",
         "ledger",
         "heal",
+        "retries",
+        "upserts",
     ),
     Kind.AUDIT_LOG: ("audit",),
-    Kind.BEFORE_IMAGES: ("before",),
+    Kind.BEFORE_IMAGES: ("before", "closing", "rollback"),
     Kind.REPORTS: ("report", "verdicts"),
 }
-"""Folders of a run by kind. Of the ledger only the rows go; its transitions, small JSON files, stay."""
+"""Folders of a run by kind. What a rollback needs, and its own audit log, stay as long as the before-images."""
+
+ROWS_ONLY = ("ledger", "heal", "retries", "rollback")
+"""Folders of which only the Parquet files go; what was begun and done, small JSON files, stays."""
 
 WHAT: Mapping[Kind, str] = {
     Kind.ROWS: "extracted, remapped and sent rows",
     Kind.AUDIT_LOG: "the audit log",
-    Kind.BEFORE_IMAGES: "the before-images",
+    Kind.BEFORE_IMAGES: "the before-images, and what its rollbacks did",
     Kind.REPORTS: "reports and verdicts",
 }
 
@@ -207,7 +213,7 @@ def _paths(run: Run, kind: Kind) -> list[UPath]:
     found = []
     for folder in FOLDERS[kind]:
         for name in files.find(run.folder / folder):
-            if folder not in ("ledger", "heal") or name.endswith(".parquet"):
+            if folder not in ROWS_ONLY or name.endswith(".parquet"):
                 found.append(run.folder / folder / name)
     # Small, and what the links of the run have come to: a heal that is over is not to be begun anew.
     return [path for path in found if path.name != "healed.parquet"]
@@ -219,6 +225,10 @@ def _why_protected(run: Run, job_hold: Mapping[str, str] | None) -> str | None:
     held = run.hold or job_hold
     if held is not None:
         return f"it is held: {held['why']}"
+    if run.open_retry is not None:
+        return "a retry of it is under way"
+    if unfinished(run) is not None:
+        return "its rollback is under way"
     for step, object in run.ledgers():
         if run.ledger(step, object).pending() and str(run.state) != "abandoned":
             return f"{step} of {object} is under way"

@@ -5,12 +5,13 @@ flows for such a change. So the last thing a run does is to read the stamps of t
 read an object (`SystemModstamp` is indexed), and none where a check has read the object since the last row was sent.
 
     closing/<Object>/part-*.parquet   Id, SystemModstamp, LastModifiedDate, LastModifiedById (those there are)
+    closing/<Object>/<step>.parquet   the same of what a retry or a heal wrote after the end
     closing/closed.json               the target's time, and the user that wrote
 """
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import polars as pl
@@ -29,18 +30,19 @@ from isync_dagster.store.runs import Run
 
 AROUND = timedelta(hours=1)
 """How long before a run was opened a search for what it wrote begins: the clocks of orgs and workers may differ."""
+ASK_BY_ID = 400
+"""Up to so many records are read by id; more by one read of what was touched since the run was opened."""
 MARGIN = timedelta(seconds=5)
 """What is added to both ends of a time in which rows were sent: orgs stamp whole seconds, by their own clock."""
 
 
-def read_stamps(job: SyncJob, run: Run, *, anew: bool = False) -> None:
+def read_stamps(job: SyncJob, run: Run) -> None:
     """Read the stamps of every record that the run wrote, unless that was done.
 
-    What a cut-off earlier call read is thrown away, since more may have been sent. `anew` is for rows that were sent
-    after the run was closed.
+    What a cut-off earlier call read is thrown away, since more may have been sent.
     """
     folder = run.folder / "closing"
-    if files.exists(folder / "closed.json") and not anew:
+    if files.exists(folder / "closed.json"):
         return
     files.remove_tree(folder)
     last = last_sent(run)
@@ -57,8 +59,35 @@ def read_stamps(job: SyncJob, run: Run, *, anew: bool = False) -> None:
             folder=folder / plan.object,
             stage="closing",
         )
-    looked = {"at": job.target.server_time(), "by_worker": datetime.now(UTC), "user": user_id(job.target)}
+    looked = {"at": job.target.server_time(), "by_worker": job.store.clock(), "user": user_id(job.target)}
     files.write_json(folder / "closed.json", looked)
+
+
+def refresh_stamps(job: SyncJob, run: Run, *steps: str) -> None:
+    """Read the stamps of the records that steps (a retry, a heal) wrote after the run had read them all.
+
+    Of these records alone: to read the others anew would hide what people have changed since.
+    """
+    if closed(run) is None:
+        return
+    for plan in job.plan.objects:
+        sent = pl.col("stage").is_in(steps) & pl.col("chunk").is_not_null()
+        wrote = run.audit(plan.object).read().filter(sent).select(Id="target_id").drop_nulls().unique().sort("Id")
+        # Bounded: one more than is asked for by id.
+        few = wrote.head(ASK_BY_ID + 1).collect()["Id"]
+        if few.is_empty():
+            continue
+        fields = (ID, *stamp_fields(job, plan.target_object))
+        where = "Id IN ({})".format(", ".join(f"'{value}'" for value in few))
+        if len(few) > ASK_BY_ID:
+            where = touched_since(run, [field.name for field in fields])
+        folder = _folder(run, plan.object) / f"reading-{steps[0]}"
+        files.remove_tree(folder)
+        target = plan.target_object
+        reading.read(job, job.target, object=target, fields=fields, where=where, folder=folder, stage="closing")
+        rows = reading.scan(folder, fields).join(wrote, on="Id", how="semi")
+        files.write_parquet(_folder(run, plan.object) / f"{steps[0]}.parquet", rows)
+        files.remove_tree(folder)
 
 
 def closed(run: Run) -> dict[str, Any] | None:
@@ -69,7 +98,9 @@ def closed(run: Run) -> dict[str, Any] | None:
 def stamps_of(run: Run, object: str) -> pl.LazyFrame:
     """Id and the stamps (`STAMPS`) of an object's records at the end of the run; null where the object lacks one."""
     schema = {"Id": pl.String(), **{name: dtype(field) for name, field in STAMPS.items()}}
-    return files.scan(_folder(run, object) / "part-*.parquet", schema)
+    found = files.scan(_folder(run, object) / "*.parquet", schema)
+    newest = pl.coalesce("SystemModstamp", "LastModifiedDate")
+    return found.sort(newest, nulls_last=False).unique("Id", keep="last", maintain_order=True)
 
 
 def touched_since(run: Run, names: list[str]) -> str:

@@ -16,12 +16,14 @@ from isync_dagster.errors import ConfigError, PlanError
 from isync_dagster.migration.cleanup import missing_of
 from isync_dagster.migration.links import link_states
 from isync_dagster.migration.remap import has_rows, remapped
+from isync_dagster.migration.rollback_audit import ATTEMPTS, HELD
 from isync_dagster.plan.model import ObjectPlan, Plan
 from isync_dagster.records.ids import to18
 from isync_dagster.salesforce.outcome import classify
 from isync_dagster.store import files
 from isync_dagster.store.layout import JobKey
 from isync_dagster.store.ledger import ChunkState
+from isync_dagster.store.rollbacks import rollbacks
 from isync_dagster.store.runs import Run
 from isync_dagster.store.store import Store
 
@@ -200,10 +202,25 @@ def _visit(run: Run, object: str, source_id: str) -> Visit | None:
         matched_by=decided.get("_matched_by"),
         reason=decided.get("_reason"),
         links=tuple(_links(run, object, source_id)),
-        events=tuple(_event(run, object, row) for row in rows),
+        events=(*(_event(run, object, row) for row in rows), *_undone(run, object, source_id)),
         before=_before(run, object, target_id),
         missing=(*missing_of(run), *_unreadable(run)),
     )
+
+
+def _undone(run: Run, object: str, source_id: str) -> Iterator[Event]:
+    """What rollbacks of the run did with the record."""
+    for rollback in rollbacks(run):
+        rows = rollback.audit(object).read().filter(pl.col("source_id") == source_id).sort("attempt").collect()
+        said: tuple[Any, ...] = ()
+        for row in rows.to_dicts():
+            # The first row says what is to be done; the last one repeats what the steps said, unless it knows better.
+            now = (row["state"], row["code"], row["message"])
+            planned = row["attempt"] == 0 and row["state"] == "pending"
+            if not planned and now != said:
+                own = row["attempt"] % ATTEMPTS if row["chunk"] is not None and row["attempt"] < HELD else 0
+                yield _event(run, object, {**row, "attempt": own})
+                said = now
 
 
 def _decided(run: Run, object: str, source_id: str) -> dict[str, Any]:

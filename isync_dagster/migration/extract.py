@@ -30,6 +30,7 @@ def extract(job: SyncJob, object: str) -> Outcome:
     Opens the run where none is open. Returns what was recorded where the extract is already complete.
     """
     with measured() as measure:
+        plan = job.object(object)
         run = open_run(job)
         plan = job.object(object)
         if not job.in_phase(object):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
 
 import polars as pl
 
@@ -37,7 +36,7 @@ def finish(job: SyncJob) -> Summary:
         summary,
         warnings=(*summary.warnings, *notes_of(healed)),
         state="closed",
-        closed_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        closed_at=job.store.clock().isoformat(timespec="seconds"),
     )
     summary = replace(summary, report_path=str(write_report(summary, run.report_folder)))
     run.close(summary_to_json(summary), by=job.opened_by)
@@ -64,7 +63,7 @@ def summarize(job: SyncJob, run: Run) -> Summary:
         objects=objects,
         warnings=job.plan.warnings,
         numbers={
-            "seconds": round((datetime.now(UTC) - run.opened_at).total_seconds(), 1),
+            "seconds": round((job.store.clock() - run.opened_at).total_seconds(), 1),
             "API calls": calls_of(run),
             "target allowance used": used,
             "target allowance": allowed,

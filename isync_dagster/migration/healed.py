@@ -14,7 +14,8 @@ HEALED = {
     "how": pl.String(),
     "target_parent_id": pl.String(),
 }
-"""`how` is linked (the lookup holds `target_parent_id`) or kept (somebody else's value stays)."""
+"""`how` is linked (the lookup holds `target_parent_id`), kept (somebody else's value stays), or pending: a rollback took
+`target_parent_id` away, and the lookup waits again."""
 
 
 def steps_of(run: Run, object: str) -> list[str]:

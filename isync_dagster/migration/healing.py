@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 
 import polars as pl
 from upath import UPath
@@ -18,6 +17,7 @@ from upath import UPath
 from isync_dagster.errors import ConfigError, TransientError
 from isync_dagster.migration import reading
 from isync_dagster.migration.chunks import cut
+from isync_dagster.migration.closing import refresh_stamps
 from isync_dagster.migration.healed import healed_path, steps_of
 from isync_dagster.migration.links import link_states
 from isync_dagster.migration.load import Keeper, errors_of, is_through, send_wave, sent
@@ -36,6 +36,7 @@ from isync_dagster.records.payload import changes
 from isync_dagster.store import files
 from isync_dagster.store.ledger import Entry
 from isync_dagster.store.pending import Pending
+from isync_dagster.store.rollbacks import unfinished
 from isync_dagster.store.runs import JobKey, Run, RunState
 
 ASK_BY_ID = 400
@@ -106,6 +107,17 @@ def note_resolved(job: SyncJob, run: Run, plan: ObjectPlan) -> int:
     )
 
 
+def _refuse_half_undone(job: SyncJob) -> None:
+    runs = (run for phase in job.plan.phases for run in job.store.runs(job.for_phase(phase.name).key).list())
+    half = next((run for run in runs if unfinished(run) is not None), None)
+    if half is not None:
+        raise ConfigError(
+            f"The rollback of run {half.number} of phase {half.job.phase!r} was begun and is not through: it empties lookups "
+            f"that would be filled now. Finish it first: `isync rollback {half.job.template} --phase {half.job.phase}`.",
+            run=half.number,
+        )
+
+
 # ── which links, of which run ────────────────────────────────────────────────────────────────────────────
 
 
@@ -134,7 +146,7 @@ def _runs(job: SyncJob, plan: ObjectPlan, by: Run | None) -> Iterator[Run]:
 
 
 @dataclass(frozen=True)
-class _Step:
+class HealStep:
     """One heal of one object of one run."""
 
     run: Run
@@ -144,18 +156,22 @@ class _Step:
 
     @property
     def folder(self) -> UPath:
+        """Where its rows lie."""
         return self.run.folder / "heal" / self.plan.object / self.name
 
     @property
     def rows(self) -> UPath:
+        """What it decided, a row a record: there once it is begun."""
         return self.folder / "rows.parquet"
 
     @property
     def wave(self) -> UPath:
+        """Says that its rows are cut into chunks."""
         return self.run.ledger(self.name, self.plan.object).folder / "wave-00000.json"
 
     @property
     def done(self) -> UPath:
+        """The links that it closed: there once it is over."""
         return healed_path(self.run, self.plan.object, self.name)
 
 
@@ -165,12 +181,12 @@ def _heal(job: SyncJob, run: Run, plan: ObjectPlan, holder: Run) -> list[Outcome
     number = 0
     for name in steps_of(run, plan.object):
         number = int(name.removeprefix("heal-"))
-        step = _Step(run, plan, name, plan.lookups)
+        step = HealStep(run, plan, name, plan.lookups)
         if files.exists(step.rows) and not files.exists(step.done):
             done += _step(job, step, holder, None)
     ready = _ready(job, run, plan)
     if ready:
-        step = _Step(run, plan, f"heal-{number + 1}", tuple(lookup for lookup, _ in ready))
+        step = HealStep(run, plan, f"heal-{number + 1}", tuple(lookup for lookup, _ in ready))
         done += _step(job, step, holder, ready)
     return done
 
@@ -215,8 +231,9 @@ def _parents(job: SyncJob, lookup: Lookup) -> pl.LazyFrame:
 # ── one step ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _step(job: SyncJob, step: _Step, holder: Run, ready: _Ready | None) -> list[Outcome]:
+def _step(job: SyncJob, step: HealStep, holder: Run, ready: _Ready | None) -> list[Outcome]:
     run, plan = step.run, step.plan
+    _refuse_half_undone(job)
     with measured() as measure:
         lease = hold_target(job, holder)
         if ready is not None:
@@ -236,15 +253,16 @@ def _step(job: SyncJob, step: _Step, holder: Run, ready: _Ready | None) -> list[
         if not files.exists(step.wave):
             if ready is not None:
                 files.write_parquet(step.rows, _rows(job, step, ready))
-            _plan(job, step, sender)
+            plan_heal(job, step, sender)
         send_wave(going, run, plan, sender, 0, lease.check)
         if not is_through(sender.ledger):
             raise _unfinished(job, step)
         outcome = _account(job, step)
+        refresh_stamps(job, run, step.name)
         return [replace(outcome, calls=measure.calls, seconds=measure.seconds)]
 
 
-def _rows(job: SyncJob, step: _Step, ready: _Ready) -> pl.LazyFrame:
+def _rows(job: SyncJob, step: HealStep, ready: _Ready) -> pl.LazyFrame:
     """A row a record: `_row`, `_source_id`, `_target_id`, and for each lookup F: F (the parent's target id), `_from.F`,
     `_now.F` (what the target holds), `_how.F` (linked, kept, gone; null where nothing waits); `_changed`."""
     names = [lookup.target.name for lookup, _ in ready]
@@ -293,7 +311,7 @@ def _how(name: str) -> pl.Expr:
     )
 
 
-def _there(job: SyncJob, step: _Step, ready: _Ready) -> pl.LazyFrame:
+def _there(job: SyncJob, step: HealStep, ready: _Ready) -> pl.LazyFrame:
     """`_id`, `_present`, `_now.F` of the records as they are in the target."""
     fields = (ID, *(lookup.target for lookup, _ in ready))
     ids = pl.concat([links["_child"] for _, links in ready]).unique().sort()
@@ -307,7 +325,7 @@ def _there(job: SyncJob, step: _Step, ready: _Ready) -> pl.LazyFrame:
     return reading.scan(folder, fields).select(pl.col("Id").alias("_id"), pl.lit(True).alias("_present"), *now)
 
 
-def _seen(step: _Step, names: Sequence[str]) -> pl.LazyFrame:
+def _seen(step: HealStep, names: Sequence[str]) -> pl.LazyFrame:
     """`source_id`, `_seen.F`: what the matched record held when its run decided; null where that is not known."""
     empty = {"source_id": pl.String(), **{f"_seen.{name}": pl.String() for name in names}}
     if not has_rows(step.run, step.plan.object):
@@ -325,7 +343,7 @@ def _seen(step: _Step, names: Sequence[str]) -> pl.LazyFrame:
     )
 
 
-def _plan(job: SyncJob, step: _Step, sender: Sender) -> None:
+def plan_heal(job: SyncJob, step: HealStep, sender: Sender) -> None:
     """Keep the before-images and cut the rows into chunks."""
     rows = files.scan(step.rows)
     changed = rows.filter(pl.col("_changed").list.len() > 0)
@@ -342,7 +360,7 @@ def _plan(job: SyncJob, step: _Step, sender: Sender) -> None:
     files.write_json(step.wave, {"chunks": number})
 
 
-def _account(job: SyncJob, step: _Step) -> Outcome:
+def _account(job: SyncJob, step: HealStep) -> Outcome:
     """Close the links that are filled (or kept), and say what came of the step."""
     run, plan = step.run, step.plan
     rows = files.scan(step.rows)
@@ -387,7 +405,7 @@ def _account(job: SyncJob, step: _Step) -> Outcome:
     )
 
 
-def _notes(step: _Step, numbers: dict[str, int]) -> Iterator[str]:
+def _notes(step: HealStep, numbers: dict[str, int]) -> Iterator[str]:
     yield f"{step.name} of run {step.run.number}, phase {step.run.job.phase}"
     if numbers["kept"]:
         yield f"{numbers['kept']} lookups hold a value that somebody set in the target meanwhile: it stays"
@@ -397,7 +415,7 @@ def _notes(step: _Step, numbers: dict[str, int]) -> Iterator[str]:
         yield f"{numbers['refused']} links were refused and wait on"
 
 
-def _unfinished(job: SyncJob, step: _Step) -> ConfigError | TransientError:
+def _unfinished(job: SyncJob, step: HealStep) -> ConfigError | TransientError:
     text = f"{step.plan.object}: filling pending links ({step.name} of run {step.run.number}) "
     again = f"`isync relink {job.plan.template}` goes on with it, or materialize again."
     if job.cancelled():
@@ -433,6 +451,6 @@ class HealKeeper(Keeper):
                 chunk=pl.lit(entry.chunk),
                 stage=pl.lit(self.stage),
                 **sent(entry),
-                at=pl.lit(datetime.now(UTC)),
+                at=pl.lit(self.job.store.clock()),
             ),
         )

@@ -101,15 +101,18 @@ def _with_late(rows: pl.LazyFrame, late: pl.LazyFrame, lookup: Lookup) -> pl.Laz
 
 
 def _with_healed(rows: pl.LazyFrame, healed: pl.LazyFrame, lookup: Lookup) -> pl.LazyFrame:
-    """A lookup that was pending, as a heal filled it or found it set by somebody else."""
+    """A lookup that was pending, as a heal filled it, found it set by somebody else, or a rollback emptied it again."""
     name = lookup.target.name
     own = healed.filter(pl.col("field") == name).select(
         _source_id="source_id", _healed="how", _parent="target_parent_id"
     )
     joined = rows.join(own, on="_source_id", how="left", maintain_order="left")
+    # A rollback of the parent's run takes back what a heal, or the second pass of a retry, had filled.
+    undone = pl.col("_healed") == LinkState.PENDING
     filled = (pl.col(f"_link.{name}") == LinkState.PENDING) & pl.col("_healed").is_not_null()
+    filled = filled | (undone & (pl.col(name) == pl.col("_parent"))).fill_null(False)
     return joined.with_columns(
-        pl.when(filled).then(pl.col("_parent")).otherwise(pl.col(name)).alias(name),
+        pl.when(filled).then(pl.when(~undone).then(pl.col("_parent"))).otherwise(pl.col(name)).alias(name),
         pl.when(filled).then(pl.col("_healed")).otherwise(pl.col(f"_link.{name}")).alias(f"_link.{name}"),
     ).drop("_healed", "_parent")
 

@@ -56,10 +56,10 @@ _locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 _guard = threading.Lock()
 
 
-def prove_lookups(job: SyncJob, run: Run, lookups: Iterable[Lookup]) -> None:
+def prove_lookups(job: SyncJob, run: Run, lookups: Iterable[Lookup], step: str = "") -> None:
     """As `prove` of everything that these lookups may point at through the id map."""
     for name in dict.fromkeys(name for lookup in lookups for name in (*lookup.parents, *lookup.others)):
-        prove(job, run, name)
+        prove(job, run, name, step)
 
 
 def prove(job: SyncJob, run: Run, object: str, step: str = "") -> dict[str, int]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from typing import Any
 
 import polars as pl
@@ -26,10 +25,13 @@ from isync_dagster.migration.checks import (
     check_target,
 )
 from isync_dagster.migration.chunks import cut
+from isync_dagster.migration.cleanup import Kind, require_kept
+from isync_dagster.migration.closing import refresh_stamps
 from isync_dagster.migration.extract import FETCH_IDS, extracted, source_fields
 from isync_dagster.migration.finish import summarize
 from isync_dagster.migration.links import link_states
 from isync_dagster.migration.load import account_unsent, keep_before_images, send_wave, send_waves, stop_over_unknown
+from isync_dagster.migration.mapped import prove, prove_lookups
 from isync_dagster.migration.model import IN_TARGET, LinkState, State, Summary, SyncJob, Verdict
 from isync_dagster.migration.outcomes import counts_by, measured
 from isync_dagster.migration.relink import is_loaded, is_planned, keep_relink_before_images, linked_rows
@@ -104,6 +106,8 @@ def retry(
     outcome of rows is unknown, and what `guarded` raises where it is to stop.
     """
     run = _run(job)
+    what = f"A retry of run {run.number} of phase {job.phase!r}"
+    require_kept(run, (Kind.ROWS, Kind.AUDIT_LOG), what)
     guard_orgs(job)
     for name in objects:
         if not job.in_phase(job.object(name).object):
@@ -121,12 +125,13 @@ def retry(
             for plan in plans:
                 if _is_accounted(run, plan):
                     _relink(guarded_job, run, with_default_ids(job, run, plan), number, lease.check)
+            refresh_stamps(job, run, f"retry-{number}", f"retry-{number}-relink")
             done = _account(job, run, number)
             verdicts = _judge(job, run, plans, done)
             summary = _new_summary(job, run) if not run.is_open else None
             done = replace(done, verdicts=verdicts, summary=summary, notes=notes)
             done = replace(done, calls=measure.calls, seconds=measure.seconds)
-            files.write_json(_folder(run, number) / "done.json", {"states": done.states, "at": datetime.now(UTC)})
+            files.write_json(_folder(run, number) / "done.json", {"states": done.states, "at": job.store.clock()})
             return done
     finally:
         release_target(job, run)
@@ -134,10 +139,7 @@ def retry(
 
 def unfinished(run: Run) -> int | None:
     """The number of the run's retry that was begun and not finished, or None."""
-    numbers = _numbers(run)
-    if numbers and not files.exists(_folder(run, numbers[-1]) / "done.json"):
-        return numbers[-1]
-    return None
+    return run.open_retry
 
 
 # ── which run, which retry ───────────────────────────────────────────────────────────────────────────────
@@ -169,19 +171,14 @@ def _folder(run: Run, number: int) -> UPath:
     return run.retries_folder / f"{number:03d}"
 
 
-def _numbers(run: Run) -> list[int]:
-    names = sorted(int(name) for name in files.names(run.retries_folder) if name.isdigit())
-    return [number for number in names if files.exists(_folder(run, number) / "begun.json")]
-
-
 def _begin(job: SyncJob, run: Run, wanted: Wanted) -> tuple[int, Wanted, tuple[str, ...]]:
     """The retry to work on: one that was cut off, as it was asked for, else the next one."""
     number = unfinished(run)
     if number is None:
-        number = max(_numbers(run), default=0) + 1
+        number = max(run.retries(), default=0) + 1
         asked = {"objects": wanted.objects, "codes": wanted.codes, "extract_again": wanted.extract_again}
         files.create_if_absent(
-            _folder(run, number) / "begun.json", {**asked, "by": job.opened_by, "at": datetime.now(UTC)}
+            _folder(run, number) / "begun.json", {**asked, "by": job.opened_by, "at": job.store.clock()}
         )
     begun = files.read_json(_folder(run, number) / "begun.json") or {}
     kept = Wanted(tuple(begun["objects"]), tuple(begun["codes"]), bool(begun["extract_again"]))
@@ -207,6 +204,10 @@ def _send(job: SyncJob, run: Run, plan: ObjectPlan, number: int, wanted: Wanted,
         ids = _candidates(job, run, plan, number, wanted)
         if ids.is_empty():
             return
+        if not run.is_open:
+            # Much may have happened in the target since the run was closed.
+            prove(job, run, plan.object, step)
+            prove_lookups(job, run, plan.lookups, step)
         source = _read_again(job, run, plan, number, ids) if wanted.extract_again else _extracted(run, plan, ids)
         there = _target_rows(job, run, plan, number, ids)
         made = run.audit(plan.object).read().filter(pl.col("state") == State.INSERTED)
@@ -222,7 +223,6 @@ def _send(job: SyncJob, run: Run, plan: ObjectPlan, number: int, wanted: Wanted,
     account_unsent(job, run, plan, rows, step)
     keep_before_images(run, plan, rows, step)
     sender = sender_of(job, run, plan, step)
-    assert sender is not None
     send_waves(job, run, plan, sender, rows, check)
 
 
@@ -321,7 +321,6 @@ def _relink(job: SyncJob, run: Run, plan: ObjectPlan, number: int, check: Any) -
     step = f"retry-{number}-relink"
     path = rows_path(run, number, "relink", plan.object)
     sender = sender_of(job, run, plan, step)
-    assert sender is not None
     marker = sender.ledger.folder / "wave-00000.json"
     if not files.exists(marker):
         if not files.exists(path):
@@ -412,14 +411,14 @@ def _note_links(job: SyncJob, run: Run, plan: ObjectPlan, number: int) -> None:
     states = link_states(run, plan)
     linked = [
         states.filter(pl.col(f"_link.{lookup.target.name}") == LinkState.LINKED).select(
-            source_id="_source_id", field=pl.lit(lookup.target.name)
+            source_id="_source_id", field=pl.lit(lookup.target.name), target_parent_id=pl.col(lookup.target.name)
         )
         for lookup in plan.lookups
     ]
     healed = (
         pending.open(plan.object)
-        .select("source_id", "field")
-        .join(pl.concat(linked), on=["source_id", "field"], how="semi")
+        .select("source_id", "field", "source_parent_id", "parent_object")
+        .join(pl.concat(linked), on=["source_id", "field"], how="inner")
     )
     if not healed.head(1).collect().is_empty():
         pending.heal(plan.object, healed, part=f"retry-{number}", **named)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 import polars as pl
 
-from isync_dagster.migration.load import Keeper
+from isync_dagster.migration.load import Keeper, sent
 from isync_dagster.migration.model import State
 from isync_dagster.store import files
 from isync_dagster.store.ledger import Entry
@@ -67,6 +66,7 @@ class RetryRelinkKeeper(Keeper):
                 sf_job_id=pl.lit(entry.payload.get("job_id"), dtype=pl.String),
                 chunk=pl.lit(entry.chunk),
                 stage=pl.lit(self.stage),
-                at=pl.lit(datetime.now(UTC)),
+                **sent(entry),
+                at=pl.lit(self.job.store.clock()),
             ),
         )

@@ -1,6 +1,6 @@
 """Rollback: undo what a run wrote to the target, in reverse, and account for every record of it.
 
-    relinks undone ─► updated records restored ─► inserted records deleted, children first ─► refused restores once more
+    links that heals filled emptied ─► relinks undone ─► updated records restored ─► inserted records deleted, children first ─► refused restores once more
 
 Each step goes object by object against the load order, in chunks with the ledger of the load (step `rollback-<n>`), so
 that a rollback that was cut off goes on where it stopped. A record that is gone already is accounted, not an error.
@@ -10,24 +10,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from datetime import UTC, datetime
+from dataclasses import replace
 
 import polars as pl
 
 from isync_dagster.errors import ConfigError, DataError, UnsettledError
 from isync_dagster.migration.chunks import cut
-from isync_dagster.migration.load import WAVE_CHUNKS, Keeper, claimed_ids, send_wave
+from isync_dagster.migration.cleanup import Kind, cleaned_kinds, require_kept
+from isync_dagster.migration.load import WAVE_CHUNKS, claimed_ids, send_wave
 from isync_dagster.migration.model import State, SyncJob
 from isync_dagster.migration.outcomes import Measure, counts_by, measured
-from isync_dagster.migration.relink import RelinkKeeper, linked_rows
+from isync_dagster.migration.relink import linked_rows
+from isync_dagster.migration.remap import retried_paths
 from isync_dagster.migration.rollback_audit import (
     DELETES,
+    HELD,
     RELINKS,
     RELINKS_AGAIN,
     RESTORES,
     RESTORES_AGAIN,
-    RollbackKeeper,
     account,
+    account_held,
     account_planned,
     last_words,
 )
@@ -36,8 +39,10 @@ from isync_dagster.migration.rollback_model import ALREADY_GONE, Conflicts, Roll
 from isync_dagster.migration.rollback_others import Undoing
 from isync_dagster.migration.rollback_plan import plan_run, restored_images, writable
 from isync_dagster.migration.rollback_runs import guard_identity, guard_target, job_of, runs_to_undo
-from isync_dagster.migration.sending import Sender
+from isync_dagster.migration.steps import sender_of
+from isync_dagster.migration.stopping import enter, stop_of
 from isync_dagster.migration.target import described
+from isync_dagster.migration.unhealing import empty_links, still_held, wait_again
 from isync_dagster.migration.writing import hold_target, release_target
 from isync_dagster.plan.model import ObjectPlan
 from isync_dagster.records.payload import changes
@@ -73,6 +78,7 @@ def plan_rollback(
                 continue
             # Later runs' records are looked at until the last plan is made.
             stack.callback(files.remove_tree, going.folder)
+            _require_kept(run)
             plan = plan_run(job_of(job, run), going, policy, hard_delete, undoing)
             waiting = _in_flight(run)
             if waiting:
@@ -106,22 +112,26 @@ def rollback(
 
 
 def _roll_back(job: SyncJob, run: Run, conflicts: Conflicts, hard_delete: bool) -> RollbackResult:
+    asked = job
     with measured() as measure, ExitStack() as stack:
+        enter(job, run)
         lease = hold_target(job, run)
         stack.callback(release_target, job, run)
         stack.enter_context(stack.enter_context(run.claim("rollback", "run", job.opened_by)).keep())
         going = next_rollback(run)
+        job = replace(job, cancelled=lambda: stop_of(asked, run) is not None)
         plan = _begin(job, going, conflicts, hard_delete)
         items = [job.object(item.object) for item in plan.objects]
         stopped = _undo(job, going, items, plan.hard_delete, lease)
         if stopped is not None:
-            return _result(going, items, measure, stopped=f"{stopped}; roll back again to go on")
+            again = f"`isync rollback {job.plan.template} --phase {job.phase}` goes on with it"
+            return _result(going, items, measure, stopped=f"{stopped}. {again}")
         for item in items:
             account(job, going, item)
         touched = sorted({*(item.object for item in items), *job.plan.phase(run.job.phase).objects})
         forgotten = sum(forget_pairs(job, going, name) for name in touched)
         waiting = job.store.pending(job.plan.source_org_id, job.plan.target_org_id).objects()
-        reopened = sum(restore_links(job, going, name) for name in waiting)
+        reopened = sum(restore_links(job, going, name) for name in waiting) + wait_again(job, going)
         result = _result(going, items, measure, forgotten=forgotten, reopened=reopened)
         run.mark_rolled_back({"rollback": going.number, **result.to_json()}, by=job.opened_by)
         # Last: until it is there, a repeat comes this way again.
@@ -133,6 +143,7 @@ def _begin(job: SyncJob, going: Rollback, conflicts: Conflicts, hard_delete: boo
     """The plan that counts: the one it was begun with, or a new one, fixed before anything is sent."""
     begun = going.begun()
     if begun is None:
+        _require_kept(going.run)
         _account_in_flight(job, going.run)
         plan = plan_run(job, going, conflicts, hard_delete)
         if conflicts is Conflicts.STOP and plan.in_conflict:
@@ -141,7 +152,7 @@ def _begin(job: SyncJob, going: Rollback, conflicts: Conflicts, hard_delete: boo
             _try_hard_delete(job, plan)
         for item in plan.objects:
             account_planned(going, job.object(item.object))
-        going.begin({"at": datetime.now(UTC), "by": job.opened_by, "plan": plan.to_json()})
+        going.begin({"at": job.store.clock(), "by": job.opened_by, "plan": plan.to_json()})
         begun = going.begun()
         assert begun is not None
     plan = RollbackPlan.from_json(begun["plan"])
@@ -153,6 +164,12 @@ def _begin(job: SyncJob, going: Rollback, conflicts: Conflicts, hard_delete: boo
             run=plan.run,
         )
     return plan
+
+
+def _require_kept(run: Run) -> None:
+    """Refuse a run of which cleanup has removed what tells what it wrote."""
+    kinds = [Kind.AUDIT_LOG, Kind.BEFORE_IMAGES, *([Kind.ROWS] if _in_flight(run) else [])]
+    require_kept(run, kinds, f"A rollback of run {run.number} of phase {run.job.phase!r}")
 
 
 def _try_hard_delete(job: SyncJob, plan: RollbackPlan) -> None:
@@ -195,8 +212,7 @@ def _account_in_flight(job: SyncJob, run: Run) -> None:
         if step.startswith("rollback"):
             continue
         plan = job.object(object)
-        keeper = (RelinkKeeper if step == "relink" else Keeper)(job, run, plan, step)
-        sender = Sender(job, run, plan, step, keeper)
+        sender = sender_of(job, run, plan, step)
         for number in sender.ledger.pending():
             try:
                 sender.resume(number)
@@ -213,10 +229,22 @@ def _account_in_flight(job: SyncJob, run: Run) -> None:
 def _undo(job: SyncJob, going: Rollback, items: Sequence[ObjectPlan], hard_delete: bool, lease: Lease) -> str | None:
     """All steps; why it stopped early, or None."""
     delete = "hardDelete" if hard_delete else "delete"
+    run = going.run
+
+    def why_stop() -> str | None:
+        stop = stop_of(job, run)
+        return None if stop is None else f"it was stopped: {stop.why}"
+
+    stopped = empty_links(job, going, lease.check, why_stop)
+    if stopped is not None:
+        return stopped
+    held = still_held(job, going)
+    for item in items:
+        account_held(going, item, held)
     steps: list[tuple[int, str, Callable[[ObjectPlan], pl.LazyFrame | None]]] = [
         (RELINKS, "update", lambda item: _relinks(job, going, item)),
         (RESTORES, "update", lambda item: _restores(job, going, item, False)),
-        (DELETES, delete, lambda item: _pending(going, item, "delete")),
+        (DELETES, delete, lambda item: _deletable(going, item)),
         (RELINKS_AGAIN, "update", lambda item: _refused(_restores(job, going, item, True), going, item, RELINKS)),
         (RESTORES_AGAIN, "update", lambda item: _refused(_restores(job, going, item, False), going, item, RESTORES)),
     ]
@@ -226,7 +254,7 @@ def _undo(job: SyncJob, going: Rollback, items: Sequence[ObjectPlan], hard_delet
             if rows is None:
                 continue
             for wave, part in _waves(rows, step):
-                stopped = _send(job, going, item, wave, operation, part, lease)
+                stopped = _send(job, going, item, wave, operation, part, lease, why_stop)
                 if stopped is not None:
                     return stopped
     return None
@@ -243,9 +271,16 @@ def _waves(rows: pl.LazyFrame, step: int) -> list[tuple[int, pl.LazyFrame]]:
 
 
 def _send(
-    job: SyncJob, going: Rollback, item: ObjectPlan, wave: int, operation: str, rows: pl.LazyFrame, lease: Lease
+    job: SyncJob,
+    going: Rollback,
+    item: ObjectPlan,
+    wave: int,
+    operation: str,
+    rows: pl.LazyFrame,
+    lease: Lease,
+    why_stop: Callable[[], str | None],
 ) -> str | None:
-    sender = Sender(job, going.run, item, going.step, RollbackKeeper(going, item))
+    sender = sender_of(job, going.run, item, going.step)
     mark = sender.ledger.folder / f"wave-{wave:05d}.json"
     if not files.exists(mark):
         first = wave * WAVE_CHUNKS
@@ -254,10 +289,7 @@ def _send(
             sender.plan_chunk(chunk, part)
             count += 1
         files.write_json(mark, {"chunks": count})
-    stop = "stopped on request"
-    return send_wave(
-        job, going.run, item, sender, wave, lease.check, why_stop=lambda: stop if job.cancelled() else None
-    )
+    return send_wave(job, going.run, item, sender, wave, lease.check, why_stop=why_stop)
 
 
 def _pending(going: Rollback, item: ObjectPlan, action: str) -> pl.LazyFrame:
@@ -265,6 +297,12 @@ def _pending(going: Rollback, item: ObjectPlan, action: str) -> pl.LazyFrame:
     rows = files.scan(going.records(item.object))
     rows = rows.filter((pl.col("state") == State.PENDING) & (pl.col("action") == action))
     return rows.select("_row", "_source_id", "_target_id", "_wave")
+
+
+def _deletable(going: Rollback, item: ObjectPlan) -> pl.LazyFrame:
+    """Records that are to be deleted and that every child has let go of."""
+    held = going.audit(item.object).read().filter(pl.col("attempt") == HELD).select(_source_id="source_id")
+    return _pending(going, item, "delete").join(held, on="_source_id", how="anti")
 
 
 def _restores(job: SyncJob, going: Rollback, item: ObjectPlan, second_pass: bool) -> pl.LazyFrame | None:
@@ -283,19 +321,33 @@ def _relinks(job: SyncJob, going: Rollback, item: ObjectPlan) -> pl.LazyFrame | 
     parent. Other lookups of records that are about to go are not worth a call.
     """
     parts = [_restores(job, going, item, True)]
-    linked = linked_rows(going.run, item.object)
+    linked = _linked(going.run, item.object)
     back: dict[str, str | None] = {stage.target: stage.initial for stage in item.staged if stage.initial}
     back |= dict.fromkeys(_restricting(job, item))
     back = {name: value for name, value in back.items() if name in writable(job, item)}
-    if linked is not None and back:
-        able = pl.col("_changed").list.set_intersection(pl.lit(list(back), dtype=pl.List(pl.String)))
-        rows = _pending(going, item, "delete").join(
-            linked.select("_source_id", able.alias("_changed")), on="_source_id", how="inner"
-        )
+    if back:
+        rows, able = _pending(going, item, "delete"), pl.lit(list(back), dtype=pl.List(pl.String))
+        if Kind.ROWS in cleaned_kinds(going.run):
+            # Which of them it was is not known any more: to set back what is so already does no harm.
+            rows = rows.with_columns(_changed=able)
+        else:
+            changed = linked.select("_source_id", _changed=pl.col("_changed").list.set_intersection(able))
+            rows = rows.join(changed, on="_source_id", how="inner")
         rows = rows.filter(pl.col("_changed").list.len() > 0).sort("_row")
         parts.append(changes(rows, {name: pl.lit(value, dtype=pl.String) for name, value in back.items()}))
     found = [part for part in parts if part is not None]
     return pl.concat(found, how="diagonal").sort("_row") if found else None
+
+
+def _linked(run: Run, object: str) -> pl.LazyFrame:
+    """`_source_id` and `_changed` of the rows that the second passes of the run and of its retries have written."""
+    late = linked_rows(run, object)
+    paths = retried_paths(run, "relink", object)
+    frames = [] if late is None else [late]
+    frames += [files.scan(path) for path in paths]
+    nothing = pl.LazyFrame(schema={"_source_id": pl.String, "_changed": pl.List(pl.String)})
+    rows = pl.concat([nothing, *(frame.select("_source_id", "_changed") for frame in frames)])
+    return rows.group_by("_source_id").agg(pl.col("_changed").list.explode().drop_nulls().unique())
 
 
 def _restricting(job: SyncJob, item: ObjectPlan) -> list[str]:

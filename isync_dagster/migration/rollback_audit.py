@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from itertools import pairwise
 
 import polars as pl
 
-from isync_dagster.migration.load import WAVE_CHUNKS
+from isync_dagster.migration.load import WAVE_CHUNKS, sent
 from isync_dagster.migration.model import State, SyncJob
 from isync_dagster.migration.rollback_model import ALREADY_GONE
 from isync_dagster.plan.model import ObjectPlan
@@ -20,6 +19,8 @@ RELINKS, RESTORES, DELETES, RELINKS_AGAIN, RESTORES_AGAIN = 1, 2, 10, 4001, 4002
 ATTEMPTS = 20
 """Attempts of the audit log that a step has room for: a later step counts more than an earlier one."""
 LAST = 99_999
+HELD = LAST - 1
+"""Attempt of the audit log that says of a record that it is not deleted, because a child could not let go of it."""
 GONE_CODES = {
     "update": ("ENTITY_IS_DELETED",),
     "delete": ("ENTITY_IS_DELETED", "INVALID_CROSS_REFERENCE_KEY"),
@@ -53,7 +54,8 @@ class RollbackKeeper:
                 sf_job_id=pl.lit(entry.payload.get("job_id"), dtype=pl.String),
                 chunk=pl.lit(entry.chunk),
                 stage=pl.lit(self.going.step),
-                at=pl.lit(datetime.now(UTC)),
+                **sent(entry),
+                at=pl.lit(self.going.run.clock()),
             ),
         )
 
@@ -64,7 +66,7 @@ def _said() -> pl.Expr:
 
 def account_planned(going: Rollback, item: ObjectPlan) -> None:
     """Every record that the run wrote, with the state it has before anything is sent; and what it may have written."""
-    about = {"attempt": pl.lit(0), "stage": pl.lit(going.step), "at": pl.lit(datetime.now(UTC))}
+    about = {"attempt": pl.lit(0), "stage": pl.lit(going.step), "at": pl.lit(going.run.clock())}
     rows = files.scan(going.records(item.object))
     going.audit(item.object).append(
         "planned", rows.select("state", "code", "message", source_id="_source_id", target_id="_target_id", **about)
@@ -73,6 +75,20 @@ def account_planned(going: Rollback, item: ObjectPlan) -> None:
     lost = going.run.audit(item.object).latest()
     lost = lost.filter((pl.col("state") == State.UNKNOWN) & pl.col("target_id").is_null())
     going.audit(item.object).append("unknown", lost.select("source_id", "state", "message", **about))
+
+
+def account_held(going: Rollback, item: ObjectPlan, held: pl.LazyFrame) -> None:
+    """Records that are not deleted since a lookup of a child could not be emptied (`_target_id`, `code`, `message`)."""
+    rows = files.scan(going.records(item.object))
+    rows = rows.filter((pl.col("state") == State.PENDING) & (pl.col("action") == "delete"))
+    rows = rows.select("_source_id", "_target_id").join(held, on="_target_id", how="inner")
+    about = {"attempt": pl.lit(HELD), "stage": pl.lit(going.step), "at": pl.lit(going.run.clock())}
+    going.audit(item.object).append(
+        "held",
+        rows.select(
+            "code", "message", source_id="_source_id", target_id="_target_id", state=pl.lit(str(State.FAILED)), **about
+        ),
+    )
 
 
 def last_words(going: Rollback, item: ObjectPlan) -> pl.LazyFrame:
@@ -110,7 +126,7 @@ def account(job: SyncJob, going: Rollback, item: ObjectPlan) -> None:
             message=pl.when(went).then(pl.lit("it went with a record it hung on")).otherwise(pl.col("message")),
             attempt=pl.lit(LAST),
             stage=pl.lit(going.step),
-            at=pl.lit(datetime.now(UTC)),
+            at=pl.lit(going.run.clock()),
         ).drop("action"),
     )
 

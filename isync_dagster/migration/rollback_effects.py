@@ -14,12 +14,17 @@ import polars as pl
 
 from isync_dagster.migration.model import State, SyncJob
 from isync_dagster.store import files
+from isync_dagster.store.pending import Pending
 from isync_dagster.store.rollbacks import Rollback
 from isync_dagster.store.runs import RunState
 
 REASON = "rolled back"
 KEPT = [State.SKIPPED, State.FAILED, State.PENDING, State.UNKNOWN]
 """States of the rollback's audit log whose record is in the target as the run left it."""
+
+
+WAS = ("source_parent_id", "parent_object", "template", "phase", "run")
+"""What a link that waits again has kept."""
 
 
 def forget_pairs(job: SyncJob, rollback: Rollback, object: str) -> int:
@@ -63,7 +68,7 @@ def restore_links(job: SyncJob, rollback: Rollback, object: str) -> int:
     before = (
         history.filter(~pl.col("_mine"))
         .group_by(key)
-        .agg(pl.col("source_parent_id", "parent_object", "healed").max_by("_sequence").name.prefix("_was_"))
+        .agg(pl.col(*WAS, "healed").max_by("_sequence").name.prefix("_was_"))
     )
     latest = rollback.audit(object).latest()
     kept = latest.filter(pl.col("state").is_in(KEPT)).select("source_id")
@@ -81,9 +86,18 @@ def restore_links(job: SyncJob, rollback: Rollback, object: str) -> int:
     return _written(
         rollback,
         f"opened-{object}",
-        opened.select(*key, source_parent_id="_was_source_parent_id", parent_object="_was_parent_object"),
-        lambda rows: log.add(object, rows, **_where(rollback)),
+        opened.select(*key, *(pl.col(f"_was_{name}").alias(name) for name in WAS)),
+        lambda rows: _open_again(log, rollback, object, rows),
     )
+
+
+def _open_again(log: Pending, rollback: Rollback, object: str, rows: pl.LazyFrame) -> None:
+    """Add links in the name of the runs that remembered them: those fill them when the parent is there."""
+    mine = rollback.run.job
+    for template, phase, run in rows.select("template", "phase", "run").unique().sort(pl.all()).collect().iter_rows():
+        own = (pl.col("template") == template) & (pl.col("phase") == phase) & (pl.col("run") == run)
+        part = f"{rollback.step}-of-{mine.phase}-{rollback.run.number}-opened"
+        log.add(object, rows.filter(own), template=template, phase=phase, run=run, part=part)
 
 
 def _written(rollback: Rollback, name: str, rows: pl.LazyFrame, write: Any) -> int:

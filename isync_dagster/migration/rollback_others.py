@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import polars as pl
@@ -12,8 +12,9 @@ from upath import UPath
 from isync_dagster.migration.closing import sending_windows
 from isync_dagster.migration.model import SyncJob
 from isync_dagster.migration.rollback_model import ALREADY_GONE, NEVER, Conflicts
-from isync_dagster.migration.rollback_references import by_products, pointers, stakes
+from isync_dagster.migration.rollback_references import Pointers, by_products, pointers, stakes
 from isync_dagster.migration.target import described
+from isync_dagster.migration.unhealing import filled_links
 from isync_dagster.plan.model import ObjectPlan
 from isync_dagster.store import files
 from isync_dagster.store.rollbacks import Rollback
@@ -70,6 +71,13 @@ def in_others_hands(
     inserted = [files.scan(decided_path(rollback, plan.object)).filter(pl.col("action") == "delete") for plan in items]
     known = pl.concat([migrated.reverse().filter(~own).select(Id="target_id"), *(ids_of(rows) for rows in inserted)])
     products = {item.child: by_products(item, known, windows, user) for item in listed}
+    healed = {plan.object: _held(plan, listed, filled_links(job, rollback, plan)) for plan in job.plan.objects}
+    for plan in job.plan.objects:
+        # Emptied before what they point at is deleted, so they are no stake in it.
+        for lookup in (lookup.target.name for lookup in plan.lookups):
+            restored[plan.target_object][lookup].append(
+                healed[plan.object].filter(pl.col("field") == lookup).select(Id="child")
+            )
     found = nothing
     while True:
         doomed = {
@@ -88,6 +96,10 @@ def in_others_hands(
         found = pl.concat([found, new])
         if new.is_empty() or conflicts is not Conflicts.SKIP:
             break
+    doomed = {name: pl.concat(frames).join(_of(found, name), on="Id", how="anti") for name, frames in deleted.items()}
+    if conflicts is not Conflicts.SKIP:
+        doomed = {name: pl.concat(frames) for name, frames in deleted.items()}
+    notes += _to_empty(rollback, healed, pl.concat(doomed.values()))
     for item in listed:
         hanging = pl.concat(
             [
@@ -103,6 +115,36 @@ def in_others_hands(
         if count:
             notes.append(f"{count} records of {item.child} that automation made while the run was sending go along.")
     return found, notes
+
+
+def _held(plan: ObjectPlan, listed: Sequence[Pointers], links: pl.LazyFrame) -> pl.LazyFrame:
+    """Those of the links (`unhealing.LINKS`) that still hold what the heal put there."""
+    parts = [links.clear()]
+    for item in listed:
+        if item.child == plan.target_object:
+            parts += [
+                links.filter(pl.col("field") == lookup).join(
+                    item.rows.select("Id", lookup),
+                    left_on=["child", "target_parent_id"],
+                    right_on=["Id", lookup],
+                    how="semi",
+                )
+                for lookup in item.lookups
+            ]
+    return pl.concat(parts)
+
+
+def _to_empty(rollback: Rollback, healed: Mapping[str, pl.LazyFrame], doomed: pl.LazyFrame) -> list[str]:
+    """Write down the links that are emptied first, object by object; a note for each."""
+    notes = []
+    for name, links in healed.items():
+        rows = links.join(doomed, left_on="target_parent_id", right_on="Id", how="semi")
+        count = files.write_parquet(rollback.healed(name), rows)
+        if count:
+            notes.append(
+                f"{count} lookups of {name} that were filled when their parent came are emptied first; they wait again."
+            )
+    return notes
 
 
 def add_restored(restored: dict[str, Frames], run: Run, plan: ObjectPlan, ids: pl.LazyFrame) -> None:

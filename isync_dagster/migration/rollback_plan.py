@@ -6,14 +6,16 @@ run was opened; what is not among it is asked for by id, since only that proves 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 import polars as pl
 
 from isync_dagster.migration import reading
 from isync_dagster.migration.closing import sending_windows, stamps_of, touched_since
+from isync_dagster.migration.load import WAVE_CHUNKS
 from isync_dagster.migration.model import IN_TARGET, Progress, State, SyncJob
-from isync_dagster.migration.remap import remapped
 from isync_dagster.migration.rollback_model import (
     ALREADY_GONE,
     MEANING,
@@ -30,13 +32,16 @@ from isync_dagster.plan.model import ObjectPlan
 from isync_dagster.records.undo import Window, changed_since, images, within, written
 from isync_dagster.schema.model import Field
 from isync_dagster.store import files
+from isync_dagster.store.ledger import ChunkState
 from isync_dagster.store.rollbacks import Rollback, rollbacks
 from isync_dagster.store.runs import Run
 
 IDS_A_QUERY = 500
 SAMPLES = 3
 THEN = "_then"
-SECOND_PASS = "relink"
+_SECOND_PASS = re.compile(r"relink|heal-\d+|retry-\d+-relink")
+"""Steps that write to records once they are there: undone first, as they came last."""
+_NUMBERED = re.compile(r"(?:upsert-)?(?:retry|heal)-(\d+)")
 
 
 def plan_run(
@@ -72,10 +77,23 @@ def plan_run(
 
 
 def restored_images(job: SyncJob, run: Run, plan: ObjectPlan, second_pass: bool) -> pl.LazyFrame | None:
-    """Values before the run's second pass, or before its load (upserts and retries too), as `undo.images` gives them."""
+    """Values before the run's second passes (relink, heals, those of retries), or before its load (upserts and retries
+    too), as `undo.images` gives them: what was kept first is what was there before the run."""
     log = run.before(plan.object)
-    parts = sorted(part for part in log.parts() if part.startswith(SECOND_PASS) == second_pass)
-    return images([log.read(part) for part in parts], writable(job, plan))
+    parts = [part for part in log.parts() if (_SECOND_PASS.fullmatch(part) is not None) == second_pass]
+    began = {part: _began(run, plan, part) for part in parts}
+    return images([log.read(part) for part in sorted(parts, key=lambda part: began[part])], writable(job, plan))
+
+
+def _began(run: Run, plan: ObjectPlan, part: str) -> tuple[datetime, int, str]:
+    """When the step that kept a part began to send; what has sent nothing comes last."""
+    numbered = _NUMBERED.match(part)
+    number = int(numbered[1]) if numbered else 0
+    late = _SECOND_PASS.fullmatch(part) is not None
+    ledger = run.ledger(part if late else f"retry-{number}" if numbered else "load", plan.object)
+    first = next(iter(ledger.chunks()), None)
+    entry = ledger.entry(first, 1, ChunkState.PLANNED) if first is not None else None
+    return (entry.at if entry is not None else datetime.max.replace(tzinfo=UTC), number, part)
 
 
 def writable(job: SyncJob, plan: ObjectPlan) -> dict[str, Field]:
@@ -256,12 +274,16 @@ def _write_records(rollback: Rollback, plan: ObjectPlan, stakes: pl.DataFrame, c
 
 
 def _with_waves(run: Run, plan: ObjectPlan, rows: pl.LazyFrame) -> pl.LazyFrame:
-    """`_wave` of the load: records that it sent later stand below earlier ones, so they are deleted first."""
+    """`_wave`: records that the load, and after it a retry, sent later stand below earlier ones and are deleted first."""
     if plan.wave_rule is None:
         return rows.with_columns(_wave=pl.lit(0, dtype=pl.UInt32))
-    waves = remapped(run, plan.object).select("_source_id", pl.col("_wave").cast(pl.UInt32))
-    return rows.join(waves, left_on="source_id", right_on="_source_id", how="left").with_columns(
-        pl.col("_wave").fill_null(0)
+    there = pl.col("state").is_in([State.INSERTED, State.UPDATED, State.UNKNOWN])
+    sent = there & pl.col("stage").str.contains(r"^(load|retry-\d+)$") & pl.col("chunk").is_not_null()
+    late = pl.col("stage").str.extract(r"(\d+)").cast(pl.Int64).fill_null(0) * WAVE_CHUNKS
+    order = (late + pl.col("chunk") // WAVE_CHUNKS).max()
+    waves = run.audit(plan.object).read().filter(sent).group_by("source_id").agg(order.alias("_wave"))
+    return rows.join(waves, on="source_id", how="left").with_columns(
+        pl.col("_wave").fill_null(0).rank("dense").cast(pl.UInt32)
     )
 
 

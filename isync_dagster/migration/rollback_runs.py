@@ -12,6 +12,7 @@ from isync_dagster.migration.model import SyncJob
 from isync_dagster.plan.model import Plan
 from isync_dagster.records.undo import Window, merged
 from isync_dagster.schema.snapshot import OrgIdentity
+from isync_dagster.store import files
 from isync_dagster.store.rollbacks import rollbacks, unfinished
 from isync_dagster.store.runs import Run, RunState
 
@@ -107,7 +108,7 @@ def guard_target(job: SyncJob) -> None:
 def own_windows(job: SyncJob, run: Run) -> tuple[list[Window], list[Window], str]:
     """When the tool was sending to the target: since the run was closed, in all since it was opened; and as which user.
 
-    What a later run, a retry, or an earlier rollback moved is no change by somebody else. Bounded by the chunks of the
+    What a later run, a retry, a heal, or an earlier rollback moved is no change by somebody else. Bounded by the chunks of the
     runs that were opened since.
     """
     last_look = closed(run)
@@ -118,7 +119,8 @@ def own_windows(job: SyncJob, run: Run) -> tuple[list[Window], list[Window], str
         if key.target_org_id != run.job.target_org_id:
             continue
         for other in job.store.runs(key).list():
-            if other.opened_at >= run.opened_at or rollbacks(other):
+            late = files.names(other.folder / "heal") or files.names(other.retries_folder) or rollbacks(other)
+            if other.opened_at >= run.opened_at or late:
                 everything += sending_windows(other)
                 later += sending_windows(other, at) if at else []
     if last_look is None:

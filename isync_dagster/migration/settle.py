@@ -164,12 +164,10 @@ def _chunks(job: SyncJob, run: Run, plans: Sequence[ObjectPlan]) -> list[_Chunk]
     found = []
     names = {plan.object for plan in plans}
     for step, name in run.ledgers():
-        if name not in names:
-            continue
+        if name not in names or step.startswith(("heal", "rollback")):
+            continue  # updates and deletions are repeated: their outcome is never unknown
         plan = job.object(name)
         sender = sender_of(job, run, plan, step)
-        if sender is None:
-            continue
         for number, (attempt, state) in sender.ledger.states().items():
             if state in ("settled", "paired"):
                 sender.finish_decision(number)

@@ -143,6 +143,8 @@ def _raise(job: SyncJob, run: Run, stop: Stop, cause: BaseException | None = Non
     where = f"Run {run.number} of {name!r}, phase {phase!r}, "
     kept = "Nothing more is sent in any object; what was sent is accounted, all else is pending. "
     go_on = f"`isync migrate {name} --phase {phase}` (or materialize again)"
+    if run.open_retry is not None:
+        go_on = f"`isync retry {name} --phase {phase}`, which finishes the retry"
     error: IsyncError
     match stop.kind:
         case StopKind.REFUSED:
@@ -163,9 +165,10 @@ def _raise(job: SyncJob, run: Run, stop: Stop, cause: BaseException | None = Non
             )
         case _:
             by = f" by {stop.by}" if stop.by and stop.kind is StopKind.ABORT else ""
+            give_up = f", give it up with `isync runs abandon {name} --phase {phase}`" if run.is_open else ""
             error = StoppedError(
-                f"{where}was stopped{by}: {stop.why}. {kept}Go on with {go_on}; undo it with `isync rollback {name} "
-                f"--phase {phase}`; or give it up with `isync runs abandon {name} --phase {phase}`.",
+                f"{where}was stopped{by}: {stop.why}. {kept}Go on with {go_on}{give_up}, or undo it with `isync rollback "
+                f"{name} --phase {phase}`.",
                 run=run.number,
             )
     raise error from cause

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from weakref import WeakKeyDictionary
 
 import polars as pl
@@ -77,7 +76,7 @@ def reread(
     known = known_fields(plan)
     fields = [ID, *(known[name] for name in names)]
     if stamps:
-        files.write_json(started_path(run, plan, stage), {"at": datetime.now(UTC)})
+        files.write_json(started_path(run, plan, stage), {"at": job.store.clock()})
         fields += [field for field in stamp_fields(job, plan.target_object) if field.name not in known]
     reading.read(job, job.target, object=plan.target_object, fields=fields, folder=folder, stage=stage)
     return reading.scan(folder, fields)

@@ -27,11 +27,16 @@ def written(audit: pl.LazyFrame) -> pl.LazyFrame:
     """The records that a run wrote, one row each, from its audit log (`store.audit.COLUMNS`).
 
     Columns: `source_id`, `target_id` String; `_inserted` (the run made the record), `_loaded` (its load changed a
-    record that was there), `_relinked` (its second pass wrote to it), all Boolean. What may have been written counts
-    as written.
+    record that was there), `_relinked` (its second pass, a retry or a heal wrote to it), all Boolean. What may have been
+    written counts as written; what a retry only matched, and a heal that was refused, does not.
     """
     state, stage = pl.col("state"), pl.col("stage")
-    late, again = stage.str.starts_with("relink"), stage.str.starts_with("retry")
+    late = stage.str.starts_with("relink") | stage.str.starts_with("heal") | stage.str.ends_with("-relink")
+    sent = pl.col("chunk").is_not_null()
+    again = (late | stage.str.starts_with("retry")) & sent
+    refused = state.is_in(["failed", "pending", "blocked"]) | (
+        stage.str.starts_with("heal") & pl.col("code").is_not_null()
+    )
     rows = audit.filter((stage != "remap") & ~stage.str.starts_with("rollback"))
     return (
         rows.group_by("source_id")
@@ -39,7 +44,7 @@ def written(audit: pl.LazyFrame) -> pl.LazyFrame:
             pl.col("target_id").max(),
             (state == "inserted").any().alias("_inserted"),
             (state.is_in(["updated", "unknown"]) & ~late).any().alias("_loaded"),
-            ((late | again) & ~state.is_in(["failed", "pending", "blocked"])).any().alias("_relinked"),
+            (again & ~refused).any().alias("_relinked"),
         )
         .filter(pl.col("target_id").is_not_null() & pl.any_horizontal("_inserted", "_loaded", "_relinked"))
     )

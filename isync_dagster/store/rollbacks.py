@@ -2,6 +2,7 @@
 
     rollback/<n>/begun.json           options and plan, fixed before anything is sent
     rollback/<n>/records/<Object>     every record that the run wrote, and what is to be done with it
+    rollback/<n>/healed/<Object>      links that other runs have filled with what is deleted, to be emptied first
     rollback/<n>/audit/<Object>/      what became of it
     rollback/<n>/done.json            the result
 
@@ -45,6 +46,10 @@ class Rollback:
     def records(self, object: str) -> UPath:
         """The file of an object's records."""
         return self.folder / "records" / f"{object_name(object)}.parquet"
+
+    def healed(self, object: str) -> UPath:
+        """The file of an object's links that other runs have filled with what is deleted."""
+        return self.folder / "healed" / f"{object_name(object)}.parquet"
 
     def audit(self, object: str) -> AuditLog:
         """What became of an object's records; `latest()` has one row for each record that the run wrote."""

@@ -250,6 +250,18 @@ class Run:
         """The folder of the run's retries."""
         return self.layout.retries
 
+    @property
+    def open_retry(self) -> int | None:
+        """The number of the run's retry that was begun and is not through, or None."""
+        begun = self.retries()
+        done = not begun or files.exists(self.retries_folder / f"{begun[-1]:03d}" / "done.json")
+        return None if done else begun[-1]
+
+    def retries(self) -> list[int]:
+        """Numbers of the retries that were begun."""
+        numbers = _numbers(files.names(self.retries_folder))
+        return [number for number in numbers if files.exists(self.retries_folder / f"{number:03d}" / "begun.json")]
+
     def ledgers(self) -> list[tuple[str, str]]:
         """(step, object) of every ledger the run has."""
         steps = files.names(self.layout.ledgers)

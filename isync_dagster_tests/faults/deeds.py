@@ -10,9 +10,13 @@ from typing import Any
 
 from isync_dagster.local_org.seeds.dataset import DataSet
 from isync_dagster.migration.model import RunOptions, SyncJob
+from isync_dagster.migration.retry import retry
+from isync_dagster.migration.rollback import rollback
 from isync_dagster.plan.model import Plan
 from isync_dagster.salesforce.org import Org
 from isync_dagster.salesforce.orgs import OrgConfig
+from isync_dagster.store.rollbacks import unfinished
+from isync_dagster.store.runs import Run, RunState
 from isync_dagster.store.store import Store
 from isync_dagster.template import Template
 from isync_dagster_tests.migration.world import QUICK, World, migrate, rows_of, some, template, together
@@ -23,13 +27,20 @@ OPTIONS: dict[str, Any] = {"chunk_bytes": 900, "parallel_jobs": 2, "collections_
 
 @dataclass(frozen=True)
 class Deed:
-    """One row: what the target holds before, and what the worker does; done again, `act` resumes."""
+    """One row: what the target holds before, and what the worker does; done again, `act` resumes.
+
+    `first` is done undisturbed before, `again` says whether there is anything to go on with.
+    """
 
     name: str
     act: Callable[[SyncJob], Any]
     before: Callable[[], DataSet | None]
     settings: Callable[[], Template]
     options: dict[str, Any]
+    first: Callable[[World, SyncJob], Any] | None = None
+    again: Callable[[Run | None], bool] = lambda run: run is None or run.is_open
+    undoes: bool = False
+    """True where the target is to be in the end what it was before `first`."""
 
 
 def source_rows() -> DataSet:
@@ -41,6 +52,7 @@ def source_rows() -> DataSet:
             ParentId=lambda n: f"a{n // 2}" if n % 2 else None,
             Zip__c=lambda n: f"{n:05d}",
             Rating__c="Hot",
+            Code__c=lambda n: "x" if n == 1 else None,
             Notes__c=lambda n: ('She said "no"', "two\nlines", "=1+1", "🦊 漢字")[n % 4],
         ),
         rows_of("Account", [{"Key__c": "literal", "Name": "#N/A", "Rating__c": "Hot"}]),
@@ -61,6 +73,22 @@ def target_rows() -> DataSet:
     )
 
 
+def taken_code() -> DataSet:
+    """As `target_rows`, and the stranger has the code of a1, which is refused for it."""
+    return together(target_rows(), rows_of("Account", [{"Key__c": "stranger too", "Name": "Holder", "Code__c": "x"}]))
+
+
+def _refused(world: World, job: SyncJob) -> None:
+    """A run that ended with refused rows, and the cause of it gone."""
+    done = migrate(job)
+    assert done.states("Account")["failed"] == 1
+    world.execute("target", """UPDATE "Account" SET "Code__c" = NULL WHERE "Key__c" = 'stranger too'""")
+
+
+def _migrated(world: World, job: SyncJob) -> None:
+    assert migrate(job).failed() == []
+
+
 def _settings(**account: Any) -> Template:
     return template(OBJECTS, {"Account": {"exclude_fields": ["RecordTypeId"], "match_key": "Key__c", **account}})
 
@@ -69,11 +97,27 @@ def _upserting() -> Template:
     return _settings(migration_key="Legacy__c")
 
 
+def _collecting() -> Template:
+    settings = {"exclude_fields": ["RecordTypeId"], "match_key": "Key__c"}
+    return template(OBJECTS, {"Account": settings}, continue_on_error=True)
+
+
 DEEDS = {
     deed.name: deed
     for deed in (
         Deed("migrate", migrate, target_rows, _settings, OPTIONS),
         Deed("migrate by key", migrate, target_rows, _upserting, OPTIONS),
+        Deed("retry", retry, taken_code, _collecting, OPTIONS, _refused, lambda _: True),
+        Deed(
+            "rollback",
+            rollback,
+            target_rows,
+            _settings,
+            OPTIONS,
+            _migrated,
+            lambda run: run is None or run.state is not RunState.ROLLED_BACK or unfinished(run) is not None,
+            undoes=True,
+        ),
     )
 }
 

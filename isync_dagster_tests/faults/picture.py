@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 
 from isync_dagster.migration.model import SyncJob
+from isync_dagster.store.rollbacks import rollbacks
 from isync_dagster_tests.faults.deeds import OBJECTS
 from isync_dagster_tests.migration.world import World
 
@@ -21,6 +22,8 @@ class Picture:
     target: dict[str, list[tuple[Any, ...]]]
     audit: dict[str, list[tuple[Any, ...]]]
     idmap: dict[str, list[tuple[Any, ...]]]
+    undone: dict[str, list[tuple[Any, ...]]]
+    """What rollbacks say of each record."""
 
 
 def picture_of(world: World, job: SyncJob, run: int = 1) -> Picture:
@@ -62,7 +65,14 @@ def picture_of(world: World, job: SyncJob, run: int = 1) -> Picture:
             ),
             key=repr,
         )
-    return Picture(target, audit, idmap)
+    undone = {
+        f"{item.step} {name}": sorted(
+            item.audit(name).latest().select("source_id", "state", "code", "stage").collect().rows(), key=repr
+        )
+        for item in rollbacks(found)
+        for name in OBJECTS
+    }
+    return Picture(target, audit, idmap, undone)
 
 
 def records_by_id(world: World, name: str) -> dict[str, str]:

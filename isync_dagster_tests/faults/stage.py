@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from isync_dagster.local_org.seeds.dataset import apply
 from isync_dagster.migration.model import SyncJob
 from isync_dagster.migration.writing import release_all
-from isync_dagster_tests.faults.deeds import Deed, recipe, write_recipe
+from isync_dagster_tests.faults.deeds import OBJECTS, Deed, recipe, write_recipe
 from isync_dagster_tests.faults.picture import Picture, picture_of
 from isync_dagster_tests.faults.points import read_log
 from isync_dagster_tests.faults.worker import Workers
@@ -23,15 +25,25 @@ class Stage:
         self.folder = folder
         self._workers = workers
         self._cases = 0
+        self._back: Callable[[], None] | None = None
+        self._held: dict[str, list[tuple[Any, ...]]] = {}
         self._undisturbed: tuple[Picture, list[dict[str, str]]] | None = None
 
     def clear(self) -> None:
         """A fresh target and store; the source stays, so that source ids are the same in every case."""
         self.world.faults("source")
+        if self._back is not None:
+            self._back()
+            return
         self.world.clear_target()
         before = self.deed.before()
         if before is not None:
             apply(self.world.target, before, keep_nulls=True)
+        if self.deed.first is not None:
+            self._held = {name: self.world.picture("target", name) for name in OBJECTS}
+            self.deed.first(self.world, self.job())
+            self._back = self.world.checkpoint(self.deed.name)
+            self._back()
 
     def job(self) -> SyncJob:
         """A sync job as a new process would have it."""
@@ -62,11 +74,14 @@ class Stage:
         return done, read_log(log)
 
     def go_on(self) -> None:
-        """Do the deed again in this process, as the person would; a run that is closed already is left so."""
+        """Do the deed again in this process, as the person would; what is through already is left so."""
+        if self.is_open():
+            self.deed.act(self.job())
+
+    def is_open(self) -> bool:
+        """True while there is something to go on with."""
         job = self.job()
-        latest = job.store.runs(job.key).latest()
-        if latest is None or latest.is_open:
-            self.deed.act(job)
+        return self.deed.again(job.store.runs(job.key).latest())
 
     def arrived(self, expected: Picture) -> None:
         """Target, audit log and id map are those of the undisturbed run, row for row."""
@@ -74,10 +89,15 @@ class Stage:
         assert found.target == expected.target
         assert found.idmap == expected.idmap
         assert found.audit == expected.audit
+        assert found.undone == expected.undone
 
     def _prove(self, done: Picture, job: SyncJob) -> None:
-        """The undisturbed run itself is right: every source record and lookup is there, and the stranger is left."""
+        """The undisturbed run itself is right: every source record and lookup is there, and the strangers are left; or
+        all is as it was before."""
+        if self.deed.undoes:
+            assert done.target == self._held
+            return
         for name, rows in done.target.items():
-            there = [row for row in rows if "stranger" not in row]
+            there = [row for row in rows if not {"stranger", "stranger too"} & set(row)]
             expected = self.world.picture("source", name)
             assert there == expected, name

@@ -25,12 +25,11 @@ from isync_dagster_tests.faults.worker import Workers
 
 SHARES = 4
 RANDOM_KILLS = 30
-SHORT = (
-    "ledger load: created",
-    "ledger load: closed",
-    "ledger load: answers",
-    "ledger relink: created",
-)
+SHORT = {
+    "migrate": ("ledger load: created", "ledger load: closed", "ledger load: answers", "ledger relink: created"),
+    "retry": ("ledger retry-1: created",),
+    "rollback": ("ledger rollback-1: created",),
+}
 """Where a short sweep kills: the kinds of transition at which something is on its way."""
 
 ALIKE = ("claims", "used", "verdicts", "verify")
@@ -62,13 +61,13 @@ def _one_of_each_kind(points: list[Point]) -> list[Point]:
     return list({(kind_of(point["point"]), point["moment"]): point for point in reversed(points)}.values())
 
 
-@pytest.mark.parametrize("stage", ["migrate"], indirect=True)
+@pytest.mark.parametrize("stage", list(SHORT), indirect=True)
 def test_a_kill_at_each_kind_of_transition(
     stage: Stage, workers: Workers, undisturbed: tuple[Picture, list[Point]], board: Board
 ) -> None:
     expected, points = undisturbed
     one = {kind_of(point["point"]): point for point in _one_of_each_kind(points) if point["moment"] == "written"}
-    for kind in SHORT:
+    for kind in SHORT[stage.deed.name]:
         _kill_at(stage, workers, one[kind], expected, board)
 
 
@@ -90,7 +89,7 @@ def test_a_kill_at_every_point(
         if point["moment"] != "torn" and (point in one or kind_of(point["point"]) not in ALIKE)
     ]
     # What differs between two deeds is what they send.
-    chosen = [*torn, *whole] if stage.deed.name == "migrate" else _one_of_each_kind(ledger)
+    chosen = {"migrate": [*torn, *whole], "migrate by key": _one_of_each_kind(ledger)}.get(stage.deed.name, ledger)
     for point in chosen[share::SHARES]:
         _kill_at(stage, workers, point, expected, board)
 
@@ -142,17 +141,11 @@ def test_kills_at_random_moments(
             time.sleep(random.uniform(0, usual))
             os.kill(pid, signal.SIGKILL)
             assert workers.wait(pid) in (0, -signal.SIGKILL)
-            if not _is_open(stage):
+            if not stage.is_open():
                 break
         stage.go_on()
         stage.arrived(expected)
         board.add("kill -9, at random moments", stage.deed.name, WENT_ON)
-
-
-def _is_open(stage: Stage) -> bool:
-    job = stage.job()
-    latest = job.store.runs(job.key).latest()
-    return latest is None or latest.is_open
 
 
 def test_a_kill_in_the_middle_of_a_parquet_write(tmp_path: Path, workers: Workers, board: Board) -> None:

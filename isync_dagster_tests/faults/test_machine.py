@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from importlib.util import find_spec
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from isync_dagster.errors import IsyncError, OrgError
 from isync_dagster.local_org import faults as org_faults
 from isync_dagster.migration import reading
 from isync_dagster.migration.extract import extracted
+from isync_dagster.migration.rollback import rollback
 from isync_dagster.store.ledger import Ledger
 from isync_dagster_tests.faults.board import ARRIVED, WENT_ON, Board
 from isync_dagster_tests.faults.schemas import Schema, Shape, schemas, values
@@ -33,7 +34,6 @@ from isync_dagster_tests.faults.twins import STRANGER, Twins, serving_twins
 from isync_dagster_tests.faults.wire import OWN_PROCESS, SHAPES
 from isync_dagster_tests.migration.world import migrate
 
-ROLLBACK = find_spec("isync_dagster.migration.rollback") is not None
 KINDS = [
     {"kind": kind, **shape} for kind in org_faults.KINDS if kind not in OWN_PROCESS for shape in SHAPES.get(kind, ({},))
 ]
@@ -49,6 +49,7 @@ class Walk(RuleBasedStateMachine):
     """Two orgs and one store, from an empty target on."""
 
     runs = 0
+    undone = 0
     board: Board | None = None
 
     def __init__(self) -> None:
@@ -182,6 +183,10 @@ class Walk(RuleBasedStateMachine):
             self.board.add("random walk", "a run over random schema, data and faults", WENT_ON if stops else ARRIVED)
 
     def _once(self) -> None:
+        done = self._cutting(lambda: migrate(self.twins.job()))
+        assert done.failed() == [], [(key, done.verdicts[key].text, done.verdicts[key].table) for key in done.failed()]
+
+    def _cutting(self, act: Callable[[], Any]) -> Any:
         record, left = Ledger.record, self._cut_at
 
         def cut_off(ledger: Ledger, chunk: int, attempt: int, to: str, payload: Any) -> bool:
@@ -195,8 +200,34 @@ class Walk(RuleBasedStateMachine):
         self._cut_at = 0
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(Ledger, "record", cut_off)
-            done = migrate(self.twins.job())
-        assert done.failed() == [], [(key, done.verdicts[key].text, done.verdicts[key].table) for key in done.failed()]
+            return act()
+
+    @rule(at=st.integers(0, 20))
+    def a_run_is_taken_back(self, at: int) -> None:
+        """A run and its rollback, which may be killed: every field of every record is what it was."""
+        self._cut_at = 0
+        for side in ("source", "target"):
+            self.twins.faults(side)
+        before = self.twins.tables("target")
+        self._once()
+        self.twins.assert_same()
+        self._cut_at = at
+        for _ in range(TRIES):
+            try:
+                (result,) = self._cutting(lambda: rollback(self.twins.job()))
+                break
+            except Cut:
+                continue
+        assert result.complete, result
+        after = self.twins.tables("target")
+        for name, rows in before.items():
+            assert after[name] == rows, (
+                f"{name}: {[pair for pair in zip(rows, after[name], strict=False) if pair[0] != pair[1]]}"
+            )
+        self._dirty = True
+        type(self).undone += 1
+        if self.board is not None:
+            self.board.add("random walk", "a run and its rollback", WENT_ON if at else ARRIVED)
 
     @precondition(lambda self: not self._dirty)
     @rule()
@@ -242,7 +273,7 @@ class Walk(RuleBasedStateMachine):
 
 def _walk(board: Board, examples: int, steps: int, *, fixed: bool) -> None:
     Walk.board = board
-    Walk.runs = 0
+    Walk.runs = Walk.undone = 0
     run_state_machine_as_test(
         Walk,
         settings=settings(
@@ -255,7 +286,7 @@ def _walk(board: Board, examples: int, steps: int, *, fixed: bool) -> None:
             phases=(Phase.generate, Phase.shrink) if "ISYNC_SHRINK" in os.environ else (Phase.generate,),
         ),
     )
-    assert Walk.runs
+    assert Walk.runs + Walk.undone
 
 
 def test_a_short_random_walk(board: Board) -> None:

@@ -110,6 +110,17 @@ class Twins:
         with self.orgs[side].storage.transaction() as cursor:
             cursor.execute(f'UPDATE "{name}" SET {setting} WHERE "Id" = ?', [*values.values(), record])
 
+    def tables(self, side: str) -> dict[str, list[tuple[Any, ...]]]:
+        """Every record of every object that is not deleted, with every column but those that say when it was touched."""
+        found = {}
+        for shape in self.schema.shapes:
+            table = (
+                self.live(side, shape.name).drop("LastModifiedDate", "LastModifiedById", "SystemModstamp").sort("Id")
+            )
+            table = table.with_columns(_canonical(column) for column in ("Text__c", "Code__c"))
+            found[shape.name] = [tuple(zip(table.columns, row, strict=True)) for row in table.rows()]
+        return found
+
     # ── proofs ───────────────────────────────────────────────────────────────────────────────────────
 
     def picture(self, side: str, name: str) -> list[tuple[Any, ...]]:

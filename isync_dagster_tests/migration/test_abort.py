@@ -128,9 +128,9 @@ def test_jobs_in_flight_are_aborted_where_asked(accounts: World, monkeypatch: py
     elsewhere = _job(accounts)
     asked = False
 
-    def aborts_after_the_first(run: IngestRun, sobject: Any, part: Any, relations: Any, first: int) -> Any:
+    def aborts_after_the_first(run: IngestRun, sobject: Any, part: Any, relations: Any, first: int, **more: Any) -> Any:
         nonlocal asked
-        outcome = window(run, sobject, part, relations, first)
+        outcome = window(run, sobject, part, relations, first, **more)
         if not asked:
             asked = True
             ask_to_stop(elsewhere, "abort")

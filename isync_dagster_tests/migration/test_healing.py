@@ -120,6 +120,7 @@ def test_only_what_can_be_filled_is_sent_and_the_rest_waits_on(people: World, mo
     again = migrate(people.job(recipe(), "accounts"), close=False)
     release_all()
     monkeypatch.setenv("ISYNC_STORE", str(people.store_folder))
+    monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setattr(resources, "connect", lambda orgs, alias: people.client(alias))
     monkeypatch.setattr(command, "load_plans", lambda settings, names: {"world": people.plan(recipe())})
     result = CliRunner().invoke(app, ["relink", "world", "--object", "Contact"])
@@ -157,13 +158,13 @@ def test_a_parent_that_came_back_under_another_id_is_linked_again(people: World)
 
 
 def test_a_refused_link_waits_on_and_loses_no_record(people: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    plan = healing._plan
+    plan = healing.plan_heal
 
     def deleted_just_now(job: SyncJob, step: Any, sender: Any) -> None:
         people.delete("Account", "a1")
         plan(job, step, sender)
 
-    monkeypatch.setattr(healing, "_plan", deleted_just_now)
+    monkeypatch.setattr(healing, "plan_heal", deleted_just_now)
     job = people.job(recipe(), "accounts")
     done = migrate(job)
     assert done.failed() == []

@@ -61,12 +61,12 @@ def test_a_job_that_fails_half_way(accounts: World, monkeypatch: pytest.MonkeyPa
     window = IngestRun._window
     failed = False
 
-    def breaks_once(run: IngestRun, sobject: Any, part: Any, relations: Any, first: int) -> Any:
+    def breaks_once(run: IngestRun, sobject: Any, part: Any, relations: Any, first: int, **more: Any) -> Any:
         nonlocal failed
         if first and not failed:
             failed = True
             raise RuntimeError("the platform has a bad day")
-        return window(run, sobject, part, relations, first)
+        return window(run, sobject, part, relations, first, **more)
 
     monkeypatch.setattr(IngestRun, "_window", breaks_once)
     _arrived(accounts)
@@ -77,9 +77,9 @@ def test_a_job_that_somebody_aborts_half_way(accounts: World, monkeypatch: pytes
     window = IngestRun._window
     aborted = False
 
-    def aborts_once(run: IngestRun, sobject: Any, part: Any, relations: Any, first: int) -> Any:
+    def aborts_once(run: IngestRun, sobject: Any, part: Any, relations: Any, first: int, **more: Any) -> Any:
         nonlocal aborted
-        outcome = window(run, sobject, part, relations, first)
+        outcome = window(run, sobject, part, relations, first, **more)
         if not aborted:
             aborted = True
             run.jobs.move(run.job, "Aborted")

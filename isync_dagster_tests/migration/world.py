@@ -312,24 +312,24 @@ class World:
                 cursor.execute(f'DELETE FROM "{name}"')
         self.stores += 1
 
-    def checkpoint(self) -> Callable[[], None]:
+    def checkpoint(self, name: str = "kept") -> Callable[[], None]:
         """Remember the target and the store as they are; what comes back puts the target back and begins a copy of the
-        store: cheaper than to migrate anew."""
+        store: cheaper than to migrate anew. A checkpoint of the same name takes its place."""
         release_all()
         kept = self.store_folder
         with self.target.storage.transaction() as cursor:
-            cursor.execute("CREATE SCHEMA IF NOT EXISTS kept")
-            for name in EVERYTHING:
-                cursor.execute(f'CREATE OR REPLACE TABLE kept."{name}" AS SELECT * FROM "{name}"')
+            cursor.execute(f'CREATE SCHEMA IF NOT EXISTS "{name}"')
+            for table in EVERYTHING:
+                cursor.execute(f'CREATE OR REPLACE TABLE "{name}"."{table}" AS SELECT * FROM "{table}"')
 
         def back() -> None:
             release_all()
             self.faults("source")
             self.faults("target")
             with self.target.storage.transaction() as cursor:
-                for name in EVERYTHING:
-                    cursor.execute(f'DELETE FROM "{name}"')
-                    cursor.execute(f'INSERT INTO "{name}" SELECT * FROM kept."{name}"')
+                for table in EVERYTHING:
+                    cursor.execute(f'DELETE FROM "{table}"')
+                    cursor.execute(f'INSERT INTO "{table}" SELECT * FROM "{name}"."{table}"')
             self.stores += 1
             shutil.copytree(kept, self.store_folder)
 

@@ -106,10 +106,20 @@ def test_what_a_run_wrote() -> None:
         ("untouched", "4", "identical", "remap"),
         ("mended", None, "failed", "load"), ("mended", "5", "inserted", "retry-1"),
         ("new", "1", "deleted", "rollback-1"),
+        ("healed", "6", "identical", "remap"), ("healed", "6", "updated", "heal-1"),
+        ("unhealed", "7", "identical", "remap"), ("unhealed", "7", "identical", "heal-1", "FIELD_INTEGRITY_EXCEPTION"),
+        ("again", "8", "identical", "remap"), ("again", "8", "updated", "retry-1-relink"),
     ]  # fmt: skip
-    audit = pl.LazyFrame(rows, schema=["source_id", "target_id", "state", "stage"], orient="row")
+    names = ["source_id", "target_id", "state", "stage", "code"]
+    audit = pl.LazyFrame([(*row, *[None] * (5 - len(row))) for row in rows], schema=names, orient="row")
+    audit = audit.with_columns(chunk=pl.when(pl.col("stage") != "remap").then(0))
+    # What a retry only matched it has not written.
+    seen = audit.filter(pl.col("source_id") == "untouched").with_columns(stage=pl.lit("retry-1"))
+    audit = pl.concat([audit, seen])
     assert written(audit).sort("source_id").collect().rows() == [
+        ("again", "8", False, False, True),
         ("changed", "2", False, True, False),
+        ("healed", "6", False, False, True),
         ("linked", "3", False, False, True),
         ("mended", "5", True, False, True),
         ("new", "1", True, False, False),
