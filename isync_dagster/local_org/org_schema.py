@@ -30,7 +30,7 @@ STANDARD_PREFIXES: Final[Mapping[str, str]] = {
     "ContractContactRole": "02a", "ContractLineItem": "811", "ContractStatus": "812", "CurrencyType": "01L",
     "Document": "015", "EmailMessage": "02s", "EmailTemplate": "00X", "Entitlement": "550", "Event": "00U",
     "EventRelation": "0RE", "FeedComment": "0D7", "FeedItem": "0D5", "FlowDefinition": "300", "Folder": "00l",
-    "Group": "00G", "GroupMember": "011", "Holiday": "0C0", "Individual": "0PK", "Lead": "00Q", "LeadStatus": "01I",
+    "Group": "00G", "GroupMember": "011", "Holiday": "0C0", "Individual": "0PK", "Lead": "00Q", "LeadStatus": "0Bl",
     "OpportunityCompetitor": "00J", "OpportunityContactRole": "00K",
     "OpportunityHistory": "008", "OpportunityLineItem": "00k", "OpportunityShare": "00t", "OpportunityStage": "01J",
     "OpportunityTeamMember": "00q", "Order": "801", "OrderItem": "802", "Organization": "00D", "Partner": "00I",
