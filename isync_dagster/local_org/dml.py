@@ -201,7 +201,7 @@ class Writer:
                 {"now": self.actor.now, "user": self.actor.user_id},
             )
         derive_update(self.cursor, sobject, frame.select("Id"), changed)
-        special.after_update(self, sobject, frame.select("Id"))
+        special.after_update(self, sobject, frame.select("Id", *changed))
 
     def upsert(self, sobject: SObject, frame: pl.DataFrame, key_field: str) -> pl.DataFrame:
         """Update the row that has the key's value, else insert; `key_field` is an external id, idLookup or Id."""

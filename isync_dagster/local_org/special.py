@@ -132,7 +132,7 @@ def before_update(writer: Writer, sobject: SObject, rows: Rows) -> None:
 
 
 def after_update(writer: Writer, sobject: SObject, frame: pl.DataFrame) -> None:
-    """What else a change brings about."""
+    """What else a change brings about; `frame` holds `Id` and the columns that were given."""
     match sobject.name:
         case "Account":
             persons.follow_persons(writer, sobject, frame)
