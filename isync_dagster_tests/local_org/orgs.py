@@ -20,6 +20,7 @@ STANDARD = (
     "Account", "Contact", "Lead", "Campaign", "CampaignMember", "CampaignMemberStatus", "Opportunity",
     "OpportunityContactRole", "OpportunityLineItem", "Product2", "Pricebook2", "PricebookEntry", "Case", "Task",
     "Event", "Contract", "Order", "OrderItem", "Attachment", "AccountContactRelation",
+    "LeadStatus", "OpportunityStage",
 )  # fmt: skip
 
 PROJECT = SObject(

@@ -211,3 +211,13 @@ def test_an_opportunity_has_one_primary_role(client: Client) -> None:
     assert primary() == [roles[1]]
     client.call("PATCH", f"/sobjects/OpportunityContactRole/{roles[2]}", json={"IsPrimary": True})
     assert primary() == [roles[2]]
+
+
+def test_statuses_and_stages_say_what_they_mean(client: Client) -> None:
+    stages = client.query("SELECT ApiName, IsWon, DefaultProbability FROM OpportunityStage WHERE IsClosed = true")
+    assert [(row["ApiName"], row["IsWon"], row["DefaultProbability"]) for row in stages] == [
+        ("Closed Won", True, 100.0),
+        ("Closed Lost", False, 0.0),
+    ]
+    (converted,) = client.query("SELECT ApiName FROM LeadStatus WHERE IsConverted = true")
+    assert converted["ApiName"] == "Closed - Converted"
