@@ -106,6 +106,12 @@ def _take_along(writer: Writer, sobject: SObject, ids: pl.DataFrame, hard: bool,
                 _take_along(writer, other, below, hard, depth + 1)
         elif field.nillable and field.name not in ("OwnerId", "CreatedById", "LastModifiedById"):
             with registered(cursor, _emptied=below):
+                if not hard:
+                    cursor.execute(
+                        f'INSERT INTO _org.emptied SELECT ?, ?, "Id", {column} FROM {table} '
+                        'WHERE "Id" IN (SELECT "Id" FROM _emptied)',
+                        [other.name, field.name],
+                    )
                 cursor.execute(
                     f'UPDATE {table} SET {column} = NULL, "SystemModstamp" = ? '
                     'WHERE "Id" IN (SELECT "Id" FROM _emptied)',

@@ -16,7 +16,7 @@ import polars as pl
 from isync_dagster.local_org import special
 from isync_dagster.local_org.automation import engine
 from isync_dagster.local_org.automation.defaults import fill_default_formulas
-from isync_dagster.local_org.automation.picklists import refuse_unavailable
+from isync_dagster.local_org.automation.picklists import fill_usual, refuse_unavailable
 from isync_dagster.local_org.defaults import Actor, fill_defaults, fill_insert
 from isync_dagster.local_org.derive import derive_insert, derive_update
 from isync_dagster.local_org.ids import to18_expr
@@ -69,7 +69,8 @@ class Writer:
         if not rows.good.height:
             return _outcome(rows, created=True)
         given = rows.good.columns
-        rows.good = fill_default_formulas(self, sobject, fill_defaults(rows.good, sobject))
+        usual = fill_usual(self, sobject, rows.good)
+        rows.good = fill_default_formulas(self, sobject, fill_defaults(usual, sobject))
         special.fill_special(self, sobject, rows)
         full = derive_insert(rows.good, sobject, given)
         rows.good = fill_insert(full, sobject, self.storage, self.actor)
@@ -200,7 +201,7 @@ class Writer:
                 {"now": self.actor.now, "user": self.actor.user_id},
             )
         derive_update(self.cursor, sobject, frame.select("Id"), changed)
-        special.after_update(self, sobject, frame.select("Id"))
+        special.after_update(self, sobject, frame.select("Id", *changed))
 
     def upsert(self, sobject: SObject, frame: pl.DataFrame, key_field: str) -> pl.DataFrame:
         """Update the row that has the key's value, else insert; `key_field` is an external id, idLookup or Id."""

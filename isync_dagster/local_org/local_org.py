@@ -26,6 +26,7 @@ from isync_dagster.local_org.defaults import Actor, fill_defaults, fill_insert
 from isync_dagster.local_org.derive import derive_insert
 from isync_dagster.local_org.dml import Writer
 from isync_dagster.local_org.ids import to18_expr
+from isync_dagster.local_org.lists import list_rows
 from isync_dagster.local_org.org_schema import AUDIT_FIELDS, OrgSchema, column_type
 from isync_dagster.local_org.settings import SETTINGS, OrgSettings, new_settings
 from isync_dagster.local_org.storage import Storage, field_types, insert_frame
@@ -320,6 +321,8 @@ class LocalOrg:
         for user in (admin, *others):
             self._load_known("User", [{**common, **user}])
         self._load_known("RecordType", self._record_types)
+        for name, rows in list_rows(self.schema).items():
+            self._load_known(name, rows)
         if self.schema.get("Pricebook2") is not None:
             self._load_known("Pricebook2", [{"Name": "Standard Price Book", "IsStandard": True, "IsActive": True}])
 

@@ -13,7 +13,7 @@ from random import Random
 from typing import Final
 
 from isync_dagster.local_org.automation.computed import broken_fields, declared_fields, relation_sql
-from isync_dagster.local_org.automation.model import Automation, NumberFormat, RollUp
+from isync_dagster.local_org.automation.model import Automation, NumberFormat, RecordTypeValues, RollUp, on
 from isync_dagster.local_org.automation.names import Moment
 from isync_dagster.local_org.automation.rules import ObjectRules, rules_of
 from isync_dagster.schema.model import COMPOUND_TYPES, NUMBER_TYPES, ChildRelationship, Field, SObject
@@ -30,7 +30,7 @@ STANDARD_PREFIXES: Final[Mapping[str, str]] = {
     "ContractContactRole": "02a", "ContractLineItem": "811", "ContractStatus": "812", "CurrencyType": "01L",
     "Document": "015", "EmailMessage": "02s", "EmailTemplate": "00X", "Entitlement": "550", "Event": "00U",
     "EventRelation": "0RE", "FeedComment": "0D7", "FeedItem": "0D5", "FlowDefinition": "300", "Folder": "00l",
-    "Group": "00G", "GroupMember": "011", "Holiday": "0C0", "Individual": "0PK", "Lead": "00Q", "LeadStatus": "01I",
+    "Group": "00G", "GroupMember": "011", "Holiday": "0C0", "Individual": "0PK", "Lead": "00Q", "LeadStatus": "0Bl",
     "OpportunityCompetitor": "00J", "OpportunityContactRole": "00K",
     "OpportunityHistory": "008", "OpportunityLineItem": "00k", "OpportunityShare": "00t", "OpportunityStage": "01J",
     "OpportunityTeamMember": "00q", "Order": "801", "OrderItem": "802", "Organization": "00D", "Partner": "00I",
@@ -142,6 +142,19 @@ class OrgSchema:
     def number_format(self, sobject: SObject, name: str) -> NumberFormat | None:
         """How an auto-number field is written, where that is declared."""
         return self._formats.get((sobject.name.lower(), name.lower())) if self._formats else None
+
+    def narrowed(self, sobject: SObject, field: Field, record_type_id: str) -> RecordTypeValues | None:
+        """The values of a picklist that a record type offers, where it narrows them."""
+        names = {info.developer_name.lower() for info in sobject.record_type_infos
+                 if info.record_type_id[:15] == record_type_id[:15]}  # fmt: skip
+        return next(
+            (
+                item
+                for item in on(self.automation.record_type_values, sobject.name)
+                if item.name.lower() == field.name.lower() and item.record_type.lower() in names
+            ),
+            None,
+        )
 
     def relation(self, sobject: SObject, wanted: Collection[str], moment: Moment, depth: int = 0) -> str:
         """What FROM names to read an object with these computed fields: its table where there are none."""

@@ -115,15 +115,42 @@ def _bring_back(writer: Writer, sobject: SObject, ids: pl.DataFrame, depth: int)
             '"LastModifiedDate" = $now, "LastModifiedById" = $user WHERE "Id" IN (SELECT "Id" FROM _back)',
             {"now": writer.actor.now, "user": writer.actor.user_id},
         )
+    _point_again(writer, ids)
     retotal(writer, sobject, ids)
+
+
+def _point_again(writer: Writer, ids: pl.DataFrame) -> None:
+    """Fill the lookups that the delete emptied, where nothing else was put into them meanwhile."""
+    with registered(writer.cursor, _back=ids):
+        touched = writer.cursor.execute(
+            'SELECT DISTINCT object, field FROM _org.emptied WHERE parent IN (SELECT "Id" FROM _back)'
+        ).fetchall()
+        for name, field in touched:
+            other = writer.schema.get(name)
+            if other is None or other.field(field) is None:
+                continue
+            writer.cursor.execute(
+                f'UPDATE {quote(other.name)} AS t SET {quote(field)} = e.parent, "SystemModstamp" = ? '
+                'FROM _org.emptied e WHERE e.object = ? AND e.field = ? AND e.child = t."Id" '
+                f'AND e.parent IN (SELECT "Id" FROM _back) AND t.{quote(field)} IS NULL AND NOT t."IsDeleted"',
+                [writer.actor.now, name, field],
+            )
+        if touched:
+            _forget_emptied(writer)
+
+
+def _forget_emptied(writer: Writer) -> None:
+    """Forget what pointed at the records of `_back`."""
+    writer.cursor.execute('DELETE FROM _org.emptied WHERE parent IN (SELECT "Id" FROM _back)')
 
 
 def _purge(writer: Writer, sobject: SObject, ids: pl.DataFrame, depth: int) -> None:
     for other, below in _went_along(writer, sobject, ids):
         if depth < DEEP:
             _purge(writer, other, below, depth + 1)
-    with registered(writer.cursor, _gone=ids):
-        writer.cursor.execute(f'DELETE FROM {quote(sobject.name)} WHERE "Id" IN (SELECT "Id" FROM _gone)')
+    with registered(writer.cursor, _back=ids):
+        writer.cursor.execute(f'DELETE FROM {quote(sobject.name)} WHERE "Id" IN (SELECT "Id" FROM _back)')
+        _forget_emptied(writer)
 
 
 def _went_along(writer: Writer, sobject: SObject, ids: pl.DataFrame) -> list[tuple[SObject, pl.DataFrame]]:

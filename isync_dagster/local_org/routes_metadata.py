@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from xml.sax.saxutils import escape
 
 from isync_dagster.local_org.ids import id_range
+from isync_dagster.local_org.metadata_api import components
 from isync_dagster.local_org.metadata_api.deploy import Deployed, deploy
 from isync_dagster.local_org.metadata_api.written import SPACE, document, duplicate_rule_xml, elements, object_xml
 from isync_dagster.local_org.web import ApiError, Call, Reply, Route, not_found, route
@@ -131,6 +132,11 @@ def soap(call: Call) -> Reply:
         "checkRetrieveStatus": _soap_retrieve_status,
         "describeMetadata": _soap_describe,
         "listMetadata": _soap_list,
+        "readMetadata": _soap_read,
+        "createMetadata": _soap_save,
+        "updateMetadata": _soap_save,
+        "upsertMetadata": _soap_save,
+        "deleteMetadata": _soap_delete,
     }
     if request is None or _local(request) not in handlers:
         name = _local(request) if request is not None else "nothing"
@@ -195,19 +201,26 @@ def _soap_retrieve(call: Call, request: ElementTree.Element) -> str:
         if _local(part) == "types":
             members = [item.text or "" for item in part if _local(item) == "members"]
             wanted.setdefault(_text(part, "name"), []).extend(members)
+    # Without singlePackage each package lies in a folder of its own, what belongs to none in `unpackaged`.
+    folder = "" if _text(request, "singlePackage").lower() == "true" else "unpackaged/"
     files = dict(_files(call.org, wanted))
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, text in files.items():
-            archive.writestr(name, text)
+            archive.writestr(folder + name, text)
         types = "".join(
             elements("types", {"members": members, "name": name}) for name, members in sorted(wanted.items())
         )
-        archive.writestr("package.xml", document("Package", types + elements("version", call.path["v"])))
+        archive.writestr(f"{folder}package.xml", document("Package", types + elements("version", call.path["v"])))
     properties = [
-        {"createdById": "", "fileName": name, "fullName": name.rpartition("/")[2].rpartition(".")[0], "type": kind}
+        {
+            "createdById": "",
+            "fileName": folder + name,
+            "fullName": name.rpartition("/")[2].rpartition(".")[0],
+            "type": kind,
+        }
         for name in files
-        for kind in (next((key for key, (folder, _) in FOLDERS.items() if name.startswith(folder)), ""),)
+        for kind in (next((key for key, (place, _) in FOLDERS.items() if name.startswith(place)), ""),)
     ]
     result = {
         "done": True,
@@ -252,6 +265,23 @@ def _files(org: LocalOrg, wanted: dict[str, list[str]]) -> Iterator[tuple[str, s
     for rule in org.schema.automation.duplicate_rules:
         if named("DuplicateRule", f"{rule.sobject}.{rule.name}"):
             yield f"duplicateRules/{rule.sobject}.{rule.name}.duplicateRule", duplicate_rule_xml(rule)
+
+
+def _soap_read(call: Call, request: ElementTree.Element) -> str:
+    names = [(item.text or "").strip() for item in request if _local(item) == "fullNames"]
+    return components.read(call.org, _text(request, "type"), names)
+
+
+def _soap_save(call: Call, request: ElementTree.Element) -> str:
+    given = [item for item in request if _local(item) == "metadata"]
+    call.service.modified = time.time()
+    return elements("result", components.save(call.org, _local(request), given))
+
+
+def _soap_delete(call: Call, request: ElementTree.Element) -> str:
+    names = [(item.text or "").strip() for item in request if _local(item) == "fullNames"]
+    call.service.modified = time.time()
+    return elements("result", components.delete(call.org, _text(request, "type"), names))
 
 
 def _soap_describe(call: Call, request: ElementTree.Element) -> str:

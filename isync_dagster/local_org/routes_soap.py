@@ -12,6 +12,7 @@ from isync_dagster.local_org.dml import Writer
 from isync_dagster.local_org.ids import is_id
 from isync_dagster.local_org.lead_conversion import convert
 from isync_dagster.local_org.merges import merge
+from isync_dagster.local_org.request import of_headers, working_for
 from isync_dagster.local_org.routes_composite import sub_call
 from isync_dagster.local_org.soap_wire import SoapMessage, element_of, envelope, fault, local, read_record, result
 from isync_dagster.local_org.web import ApiError, Call, Reply, Route, route
@@ -40,7 +41,12 @@ def partner(call: Call) -> Reply:
                 "Invalid Session ID found in SessionHeader: Illegal Session. Session not found, missing session hash",
             )
         call.service.count_call()
-        return handler(call, message)
+        if message.header("DuplicateRuleHeader", "allowSave").lower() == "true":
+            # Headers are passed on to the REST resources that some operations stand for.
+            call.headers = {**call.headers, "sforce-duplicate-rule-header": "allowSave=true"}
+        asked = of_headers(call.headers, user_id=call.session.user_id, base=call.base)
+        with working_for(asked):
+            return handler(call, message)
     except ApiError as error:
         return fault(error.code, error.message)
 

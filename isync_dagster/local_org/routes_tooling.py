@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any, Final
 
 import duckdb
 
 from isync_dagster.local_org import describe
+from isync_dagster.local_org.metadata_api.components import PARTS, delete, element, save
 from isync_dagster.local_org.soql import SoqlError, compile_query, records, run
 from isync_dagster.local_org.tooling.switches import switch
-from isync_dagster.local_org.tooling.tables import SCHEMA, tables
+from isync_dagster.local_org.tooling.tables import SCHEMA, metadata_id, tables
 from isync_dagster.local_org.web import ApiError, Call, Reply, Route, not_found, route
 from isync_dagster.schema.model import SObject
 
@@ -121,7 +123,48 @@ def update(call: Call) -> Reply:
     """PATCH tooling/sobjects/{Object}/{id}."""
     sobject = _known(call)
     record = _record(call, sobject)
-    switch(call.org, sobject.name, record["Id"], call.json_object())
+    given = call.json_object()
+    if sobject.name == "CustomField":
+        metadata = given.get("Metadata")
+        if not isinstance(metadata, dict):
+            raise ApiError(400, "REQUIRED_FIELD_MISSING", "Required fields are missing: [Metadata]", ["Metadata"])
+        changed = element(sobject.name, record["FullName"], metadata)
+        _saved(call, save(call.org, "updateMetadata", [changed]))
+    else:
+        switch(call.org, sobject.name, record["Id"], given)
+    return Reply(None, status=204)
+
+
+def create(call: Call) -> Reply:
+    """POST tooling/sobjects/CustomField (or ValidationRule): `FullName` and `Metadata`."""
+    sobject = _known(call)
+    given = call.json_object()
+    name, metadata = given.get("FullName"), given.get("Metadata")
+    if sobject.name not in PARTS or sobject.name == "RecordType":
+        raise ApiError(400, "INVALID_TYPE_FOR_OPERATION", f"entity type {sobject.name} does not support create")
+    if not isinstance(name, str) or not name:
+        raise ApiError(400, "REQUIRED_FIELD_MISSING", "Required fields are missing: [FullName]", ["FullName"])
+    if not isinstance(metadata, dict):
+        raise ApiError(400, "REQUIRED_FIELD_MISSING", "Required fields are missing: [Metadata]", ["Metadata"])
+    _saved(call, save(call.org, "createMetadata", [element(sobject.name, name, metadata)]))
+    made = metadata_id(call.org, sobject.name, name)
+    return Reply({"id": made, "success": True, "errors": [], "warnings": [], "infos": []}, status=201)
+
+
+def _saved(call: Call, results: list[dict[str, Any]]) -> None:
+    """The refusal of a saved component, or a changed schema that describes tell of."""
+    for item in results:
+        for problem in item["errors"]:
+            raise ApiError(400, problem["statusCode"], problem["message"], [])
+    call.service.modified = time.time()
+
+
+def remove(call: Call) -> Reply:
+    """DELETE tooling/sobjects/CustomField/{id} (or ValidationRule)."""
+    sobject = _known(call)
+    if sobject.name not in PARTS or sobject.name == "RecordType":
+        raise ApiError(400, "INVALID_TYPE_FOR_OPERATION", f"entity type {sobject.name} does not support delete")
+    _saved(call, delete(call.org, sobject.name, [_record(call, sobject)["FullName"]]))
     return Reply(None, status=204)
 
 
@@ -132,5 +175,6 @@ def routes() -> list[Route]:
         route("~/tooling/query", GET=query),
         route("~/tooling/sobjects", GET=describe_global),
         route(f"{one}/describe", GET=describe_object),
-        route(rf"{one}/(?P<id>[\w.]+)", GET=read, PATCH=update),
+        route(one, POST=create),
+        route(rf"{one}/(?P<id>[\w.]+)", GET=read, PATCH=update, DELETE=remove),
     ]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from isync_dagster.local_org import special_contacts as contacts
 from isync_dagster.local_org import special_files as files
 from isync_dagster.local_org import special_people as people
 from isync_dagster.local_org import special_persons as persons
@@ -30,6 +31,8 @@ def before_insert(writer: Writer, sobject: SObject, rows: Rows) -> None:
             sales.refuse_lines(writer, sobject, rows)
         case "Contract" | "Order":
             sales.refuse_not_draft(sobject, rows)
+        case "AccountContactRelation":
+            contacts.refuse_relations(writer, rows)
         case "CampaignMember":
             people.refuse_members(writer, rows)
         case "CampaignMemberStatus":
@@ -74,6 +77,10 @@ def after_insert(writer: Writer, sobject: SObject, frame: pl.DataFrame) -> None:
     match sobject.name:
         case "Account":
             persons.add_contacts(writer, sobject, frame)
+        case "Contact":
+            contacts.relate(writer, frame)
+        case "OpportunityContactRole":
+            contacts.one_primary_role(writer, frame)
         case "Campaign":
             people.add_member_statuses(writer, frame.select("Id"))
         case "CampaignMemberStatus":
@@ -125,10 +132,14 @@ def before_update(writer: Writer, sobject: SObject, rows: Rows) -> None:
 
 
 def after_update(writer: Writer, sobject: SObject, frame: pl.DataFrame) -> None:
-    """What else a change brings about."""
+    """What else a change brings about; `frame` holds `Id` and the columns that were given."""
     match sobject.name:
         case "Account":
             persons.follow_persons(writer, sobject, frame)
+        case "Contact":
+            contacts.follow_accounts(writer, frame)
+        case "OpportunityContactRole":
+            contacts.one_primary_role(writer, frame)
         case "CampaignMemberStatus":
             people.one_default_status(writer, frame)
         case "OpportunityLineItem" | "OrderItem":
@@ -142,6 +153,8 @@ def before_delete(writer: Writer, sobject: SObject, rows: Rows) -> None:
     """Checks of deletes; rows carry `Id`."""
     if sobject.name == "Contact":
         persons.refuse_person_contacts(writer, rows, deleting=True)
+    if sobject.name == contacts.RELATION and rows.good.height:
+        contacts.refuse_direct_relations(writer, rows)
 
 
 def after_delete(writer: Writer, sobject: SObject, ids: pl.DataFrame) -> None:

@@ -78,6 +78,10 @@ class Storage:
             cursor.execute("CREATE SCHEMA IF NOT EXISTS _org")
             cursor.execute("CREATE TABLE IF NOT EXISTS _org.counters (name VARCHAR, value BIGINT)")
             cursor.execute("CREATE TABLE IF NOT EXISTS _org.notes (name VARCHAR, value VARCHAR)")
+            # Lookups that a delete emptied, for as long as their parent is in the recycle bin.
+            cursor.execute(
+                "CREATE TABLE IF NOT EXISTS _org.emptied (object VARCHAR, field VARCHAR, child VARCHAR, parent VARCHAR)"
+            )
             self._counters = dict(cursor.execute("SELECT name, value FROM _org.counters").fetchall())
             known = {
                 row[0]
@@ -168,6 +172,7 @@ class Storage:
                 self._create_table(cursor, item)
                 if NEW + item.name in known:
                     cursor.execute(f"INSERT INTO {quote(item.name)} BY NAME FROM _org.{quote(NEW + item.name)}")
+            cursor.execute("DELETE FROM _org.emptied")
             first = dict(cursor.execute(f"SELECT name, value FROM _org.{quote(NEW)}").fetchall())
             kept = {f"id {name}" for name in keep} | {JOBS, BATCHES}
             before = dict(self._counters)

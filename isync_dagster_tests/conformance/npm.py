@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from isync_dagster.local_org.server import Served
-from isync_dagster_tests.local_org.orgs import Client
 
 ROOT = Path(__file__).parents[2]
 CLIENTS = ROOT / ".conformance" / "node"
@@ -23,11 +22,11 @@ needs_clients = pytest.mark.skipif(
 )
 
 
-def run_jsforce(served: Served, feature: str) -> Any:
-    """What one feature of the jsforce script saw."""
+def run_jsforce(served: Served, feature: str, **more: Any) -> Any:
+    """What one feature of the jsforce script saw; `more` is given to it beside the credentials."""
     found = subprocess.run(
         [BIN / "node", SCRIPTS / "jsforce.mjs", feature],
-        env={**os.environ, "CLIENTS": str(CLIENTS), "ORG": json.dumps(served.credentials())},
+        env={**os.environ, "CLIENTS": str(CLIENTS), "ORG": json.dumps({**served.credentials(), **more})},
         capture_output=True,
         text=True,
         timeout=180,
@@ -66,11 +65,17 @@ class Cli:
         url = self.served.https_url
         return self("org", "login", "access-token", "--instance-url", url, "--no-prompt", "--alias", "local", org=False)
 
-    def __call__(self, *arguments: str, org: bool = True, fails: bool = False) -> Any:
-        """A command's JSON result; its whole answer where it is to fail."""
+    def __call__(self, *arguments: str, org: bool = True, fails: bool = False, folder: Path | None = None) -> Any:
+        """A command's JSON result, run in a folder; its whole answer where it is to fail."""
         command = [str(BIN / "sf"), *arguments, "--json", *(["--target-org", "local"] if org else [])]
         found = subprocess.run(
-            command, env=self.environment, cwd=self.home, capture_output=True, text=True, timeout=240, check=False
+            command,
+            env=self.environment,
+            cwd=folder or self.home,
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
         )
         answer = json.loads(found.stdout)
         if fails:
@@ -78,12 +83,3 @@ class Cli:
             return answer
         assert found.returncode == 0, answer.get("message") or answer
         return answer["result"]
-
-
-def serves(served: Served, method: str, path: str) -> bool:
-    """True where the org knows a path."""
-    client = Client(served)
-    try:
-        return client.call(method, path).status_code != 404
-    finally:
-        client.http.close()

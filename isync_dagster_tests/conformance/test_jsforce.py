@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from isync_dagster.local_org.server import Served
-from isync_dagster_tests.conformance.npm import needs_clients, run_jsforce, serves
+from isync_dagster_tests.conformance.npm import needs_clients, run_jsforce
+from isync_dagster_tests.conformance.packages import deployed, unzipped, zipped
 from isync_dagster_tests.local_org.orgs import make_org
 
 pytestmark = needs_clients
@@ -93,7 +94,9 @@ def test_soap(served: Served) -> None:
     seen = run_jsforce(served, "soap")
     ids = seen["ids"]
     assert seen["merged"]["mergedRecordIds"] == [ids[1]]
-    assert seen["merged"]["updatedRelatedIds"] == [seen["contact"]]
+    # The contact, and its direct relation to the account that is gone.
+    assert {item[:3] for item in seen["merged"]["updatedRelatedIds"]} == {"003", "07k"}
+    assert seen["contact"] in seen["merged"]["updatedRelatedIds"]
     assert seen["after"]["Site"] == "merged"
     assert [row["Id"] for row in seen["after"]["Contacts"]["records"]] == [seen["contact"]]
     assert seen["back"][0]["success"] and seen["alive"] == 1
@@ -139,18 +142,36 @@ def test_bulk2_pages(tmp_path: Path) -> None:
             assert seen["found"] < 5, "jsforce reads all pages now: this row works"
 
 
-@feature("Tooling: query, describeGlobal")
+@feature("Tooling: query, describeGlobal, create, retrieve, update, destroy of a custom field")
 def test_tooling(served: Served) -> None:
-    if not serves(served, "GET", "/services/data/v62.0/tooling/sobjects"):
-        pytest.skip("the Tooling API is not served by this version")
     seen = run_jsforce(served, "tooling")
-    assert seen["size"] is not None and seen["global"] > 0
+    assert (seen["classes"], seen["fields"]) == (0, 0)
+    assert {"CustomField", "ApexTrigger", "Flow"} <= set(seen["global"])
+    assert seen["made"]["success"] and seen["changed"]["success"] and seen["gone"]["success"]
+    assert (seen["length"], seen["left"]) == (14, False)
 
 
-@feature("Metadata: describe, list, read")
+@feature("Metadata: describe, list, read, create, update, upsert, delete")
 def test_metadata(served: Served) -> None:
-    if not serves(served, "POST", "/services/Soap/m/62.0"):
-        pytest.skip("the Metadata API is not served by this version")
     seen = run_jsforce(served, "metadata")
-    assert "Project__c" in seen["listed"]
-    assert seen["read"] == "Project__c" and seen["described"] > 0
+    assert "Project__c" in seen["listed"] and seen["described"] > 5
+    assert seen["read"][0]["fullName"] == "Project__c"
+    assert "Key__c" in [field["fullName"] for field in seen["read"][0]["fields"]]
+    assert seen["created"]["success"] and seen["made"][0]["success"] and seen["updated"][0]["success"]
+    assert seen["again"]["errors"][0]["statusCode"] == "DUPLICATE_DEVELOPER_NAME"
+    assert seen["width"] == "Width"
+    assert [item["created"] for item in seen["upserted"]] == [False, True]
+    assert {"Size__c", "Note__c"} <= set(seen["fields"]) and seen["row"]["Size__c"] == 1.25
+    assert [item["success"] for item in seen["gone"]] == [True, False]
+
+
+@feature("Metadata: deploy, checkDeployStatus, retrieve")
+def test_deploy(served: Served) -> None:
+    seen = run_jsforce(
+        served, "deploy", archive=zipped(deployed("Deployed__c")), broken=zipped(deployed("Broken__c", to="Nothing__c"))
+    )
+    assert seen["result"]["success"] and seen["status"] == "Succeeded"
+    assert not seen["wrong"]["success"] and seen["wrong"]["numberComponentErrors"] > 0
+    assert "Nothing__c" in seen["wrong"]["details"]["componentFailures"][0]["problem"]
+    assert served.org.schema.get("Broken__c") is None
+    assert "<fullName>Account__c</fullName>" in unzipped(seen["zip"])["objects/Deployed__c.object"]

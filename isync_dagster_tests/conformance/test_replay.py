@@ -22,7 +22,11 @@ pytestmark = pytest.mark.skipif(not RECORDINGS.is_dir(), reason="no recordings b
 
 # Why an answer differs: a part of the request's shape, a part of the difference, the reason.
 REASONS: list[tuple[str, str, str]] = [
-    ("tooling", "", "the recorded org runs Apex tests and anonymous Apex; a local org has no Apex"),
+    ("tooling/executeAnonymous", "status 404", "a local org runs no Apex"),
+    ("tooling/runTestsAsynchronous", "status 404", "a local org runs no Apex"),
+    ("tooling/query", "sObject type 'Apex", "a local org runs no Apex, and has no results of its tests"),
+    ("tooling/query", "SubscriberPackage' is not", "a local org has no installed packages"),
+    ("tooling/query", "SubscriberPackageVersion' is not", "a local org has no installed packages"),
     ("connect/communities", "", "the Connect API is not served"),
     ("POST /data/composite", "status", "the recording was altered by hand to show a network error"),
     ("/describe", "has also associateEntityType", "recorded in v48.0: these attributes came later"),

@@ -13,6 +13,7 @@ import pytest
 
 from isync_dagster.local_org.server import Served
 from isync_dagster_tests.conformance.npm import Cli, needs_clients
+from isync_dagster_tests.conformance.packages import document, field, fields, object_content
 from isync_dagster_tests.local_org.orgs import Client
 
 pytestmark = needs_clients
@@ -154,3 +155,32 @@ def test_resume(sf: Cli, client: Client) -> None:
     assert "FailedRecordDetailsError" in json.dumps(resumed), resumed
     results = sf("data", "bulk", "results", "-i", started["jobId"])
     assert (results["successfulRecords"], results["failedRecords"]) == (5, 1)
+
+
+@feature("project deploy start, project retrieve start")
+def test_project(sf: Cli, served: Served) -> None:
+    folder = sf.home / "project"
+    objects = folder / "force-app" / "main" / "default" / "objects" / "Cli__c"
+    (objects / "fields").mkdir(parents=True)
+    directories = [{"path": "force-app", "default": True}]
+    (folder / "sfdx-project.json").write_text(json.dumps({"packageDirectories": directories}))
+    (objects / "Cli__c.object-meta.xml").write_text(document("CustomObject", object_content("Cli__c")))
+    for one, text in fields("Cli__c").items():
+        (objects / "fields" / f"{one}.field-meta.xml").write_text(document("CustomField", text))
+    done = sf("project", "deploy", "start", "--source-dir", "force-app", "-w", "5", folder=folder)
+    assert done["success"] and done["numberComponentErrors"] == 0
+    item = served.org.schema.get("Cli__c")
+    assert item is not None and item.field("Account__c") is not None
+    note = objects / "fields" / "Note__c.field-meta.xml"
+    note.unlink()
+    sf("project", "retrieve", "start", "--metadata", "CustomObject:Cli__c", "-w", "5", folder=folder)
+    assert "<length>40</length>" in note.read_text()
+    broken = document(
+        "CustomField",
+        field(
+            "Lost__c", "<type>Lookup</type><referenceTo>Nothing__c</referenceTo><relationshipName>L</relationshipName>"
+        ),
+    )
+    (objects / "fields" / "Lost__c.field-meta.xml").write_text(broken)
+    refused = sf("project", "deploy", "start", "--source-dir", "force-app", "-w", "5", folder=folder, fails=True)
+    assert "Nothing__c" in json.dumps(refused)

@@ -26,7 +26,7 @@ from simple_salesforce.format import format_soql
 
 from isync_dagster.local_org.server import Served
 from isync_dagster_tests.conformance.keys import jwt_keys
-from isync_dagster_tests.conformance.npm import serves
+from isync_dagster_tests.conformance.packages import deployed, unzipped, zipped
 
 NAME = "simple-salesforce 1.12"
 VERSION = "62.0"
@@ -373,18 +373,79 @@ def test_versions(sf: Salesforce, served: Served, session: requests.Session) -> 
         assert row["attributes"]["url"].startswith(f"/services/data/v{number}.0/sobjects/User/")
 
 
-@feature("mdapi: describe_metadata, list_metadata, read of custom objects")
-def test_metadata(sf: Salesforce, served: Served) -> None:
-    if not serves(served, "POST", "/services/Soap/m/62.0"):
-        pytest.skip("the Metadata API is not served by this version")
-    described = sf.mdapi.describe_metadata()
+@pytest.fixture
+def mdapi(sf: Salesforce, served: Served, monkeypatch: pytest.MonkeyPatch) -> Any:
+    # The library's WSDL client has a session of its own, which looks for certificates in the environment.
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", served.ca_file)
+    return sf.mdapi
+
+
+@feature("mdapi: describe_metadata, list_metadata, read, create, update, upsert, delete of objects and fields")
+def test_metadata(sf: Salesforce, mdapi: Any) -> None:
+    described = mdapi.describe_metadata()
     assert "CustomObject" in [item["xmlName"] for item in described["metadataObjects"]]
-    query = sf.mdapi.ListMetadataQuery(type="CustomObject")
-    assert "Project__c" in [item["fullName"] for item in sf.mdapi.list_metadata(query)]
+    query = mdapi.ListMetadataQuery(type="CustomObject")
+    assert "Project__c" in [item["fullName"] for item in mdapi.list_metadata(query)]
+    read = mdapi.CustomObject.read("Project__c")
+    assert "Key__c" in [item.fullName for item in read.fields]
+    made = mdapi.CustomObject(
+        fullName="Md__c",
+        label="Md",
+        pluralLabel="Mds",
+        nameField=mdapi.CustomField(label="Name", type=mdapi.FieldType("Text")),
+        deploymentStatus=mdapi.DeploymentStatus("Deployed"),
+        sharingModel=mdapi.SharingModel("ReadWrite"),
+    )
+    mdapi.CustomObject.create(made)
+    with pytest.raises(Exception, match="DUPLICATE_DEVELOPER_NAME"):
+        mdapi.CustomObject.create(made)
+    size = mdapi.CustomField(fullName="Md__c.Size__c", label="Size", type=mdapi.FieldType("Text"), length=10)
+    mdapi.CustomField.upsert(size)
+    row = sf.Md__c.create({"Name": "m", "Size__c": "0123456789"})
+    size.length = 12
+    mdapi.CustomField.update(size)
+    sf.Md__c.update(row["id"], {"Size__c": "012345678901"})
+    assert sf.Md__c.get(row["id"])["Size__c"] == "012345678901"
+    mdapi.CustomField.delete("Md__c.Size__c")
+    assert "Size__c" not in [item["name"] for item in sf.Md__c.describe()["fields"]]
+    with pytest.raises(Exception, match="INVALID_CROSS_REFERENCE_KEY"):
+        mdapi.CustomField.delete("Md__c.Size__c")
 
 
-@feature("toolingexecute")
-def test_tooling(sf: Salesforce, served: Served) -> None:
-    if not serves(served, "GET", "/services/data/v62.0/tooling/sobjects"):
-        pytest.skip("the Tooling API is not served by this version")
-    assert "records" in sf.toolingexecute("query", params={"q": "SELECT Id FROM ApexTrigger"})
+@feature("deploy, checkDeployStatus, mdapi.retrieve")
+def test_deploy(sf: Salesforce, mdapi: Any, tmp_path: Path) -> None:
+    good, bad = tmp_path / "good.zip", tmp_path / "bad.zip"
+    good.write_bytes(base64.b64decode(zipped(deployed("Shipped__c"))))
+    bad.write_bytes(base64.b64decode(zipped(deployed("Unfit__c", to="Nothing__c"))))
+    started = sf.deploy(str(good), sandbox=False)
+    status = sf.checkDeployStatus(started["asyncId"])
+    assert status["state"] == "Succeeded" and status["deployment_detail"]["failed_count"] == "0"
+    refused = sf.checkDeployStatus(sf.deploy(str(bad), sandbox=False)["asyncId"])
+    assert refused["state"] == "Failed"
+    assert "Nothing__c" in refused["deployment_detail"]["errors"][0]["message"]
+    account = sf.Account.create({"Name": name()})["id"]
+    made = sf.Shipped__c.create({"Name": "s", "Account__c": account})
+    assert sf.Shipped__c.get(made["id"])["Account__c"] == account
+    job, _ = mdapi.retrieve(started["asyncId"], unpackaged={"CustomObject": ["Shipped__c"]})
+    state, problem, _, archive = mdapi.retrieve_zip(job)
+    assert (state, problem) == ("Succeeded", None)
+    files = unzipped(base64.b64encode(archive).decode())
+    assert "<fullName>Note__c</fullName>" in files["objects/Shipped__c.object"]
+
+
+@feature("toolingexecute: query, read and change of metadata records")
+def test_tooling(sf: Salesforce) -> None:
+    made = sf.toolingexecute(
+        "sobjects/CustomField",
+        method="POST",
+        data={"FullName": "Account.Tooled__c", "Metadata": {"type": "Text", "label": "Tooled", "length": 9}},
+    )
+    found = sf.toolingexecute(
+        "query",
+        params={"q": "SELECT Id, DeveloperName FROM CustomField WHERE EntityDefinitionId = 'Account'"},
+    )
+    assert [row["DeveloperName"] for row in found["records"]] == ["Tooled"]
+    one = sf.toolingexecute(f"sobjects/CustomField/{made['id']}")
+    assert (one["FullName"], one["Metadata"]["length"]) == ("Account.Tooled__c", 9)
+    sf.toolingexecute(f"sobjects/CustomField/{made['id']}", method="DELETE")
+    assert "Tooled__c" not in [item["name"] for item in sf.Account.describe()["fields"]]

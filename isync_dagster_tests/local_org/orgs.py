@@ -19,7 +19,8 @@ from isync_dagster.schema.model import Field, PicklistValue, RecordTypeInfo, SOb
 STANDARD = (
     "Account", "Contact", "Lead", "Campaign", "CampaignMember", "CampaignMemberStatus", "Opportunity",
     "OpportunityContactRole", "OpportunityLineItem", "Product2", "Pricebook2", "PricebookEntry", "Case", "Task",
-    "Event", "Contract", "Order", "OrderItem", "Attachment",
+    "Event", "Contract", "Order", "OrderItem", "Attachment", "AccountContactRelation",
+    "LeadStatus", "OpportunityStage",
 )  # fmt: skip
 
 PROJECT = SObject(

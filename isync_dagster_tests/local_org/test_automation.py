@@ -16,6 +16,7 @@ from isync_dagster.local_org.local_org import LocalOrg
 from isync_dagster.local_org.seeds.standard import standard
 from isync_dagster.schema.model import Field, PicklistValue, RecordTypeInfo, SObject
 from isync_dagster_tests.local_org.orgs import Client, errors_of
+from isync_dagster_tests.local_org.test_soap import Soap
 
 AUTOMATION = Automation.model_validate(
     {
@@ -40,7 +41,8 @@ AUTOMATION = Automation.model_validate(
              "filters": [{"field": "Account.Type", "value": "Customer"}]},
         ],
         "record_type_values": [
-            {"object": "Account", "name": "Color__c", "record_type": "Household", "values": ["red"]},
+            {"object": "Account", "name": "Color__c", "record_type": "Household", "values": ["red"],
+             "default": "red"},
         ],
         "number_formats": [{"object": "Ticket__c", "name": "Name", "format": "T-{YYYY}-{0000}", "start": 7}],
         "triggers": [
@@ -300,3 +302,40 @@ def test_every_row_of_a_write_is_saved_or_refused_for_its_own_reason(
 def test_an_org_keeps_its_automation(org: LocalOrg) -> None:
     text = (org.folder / "automation.json").read_text()
     assert Automation.model_validate_json(text) == org.schema.automation
+
+
+def household(client: Client) -> str:
+    return str(client.query("SELECT Id FROM RecordType WHERE DeveloperName = 'Household'")[0]["Id"])
+
+
+def test_a_record_type_offers_its_values_and_gives_its_default(client: Client) -> None:
+    kind = household(client)
+    plain = client.create("Account", Name="plain")
+    usual = client.create("Account", Name="usual", RecordTypeId=kind)
+    colors = [client.call("GET", f"/sobjects/Account/{item}").json()["Color__c"] for item in (plain, usual)]
+    assert colors == [None, "red"]
+    told = client.call("GET", f"/ui-api/object-info/Account/picklist-values/{kind}/Color__c").json()
+    assert [item["value"] for item in told["values"]] == ["red"]
+    assert told["defaultValue"]["value"] == "red"
+    mappings = client.call("GET", "/sobjects/Account/describe/layouts").json()["recordTypeMappings"]
+    shown = {
+        item["recordTypeId"]: [entry["value"] for entry in part["picklistValues"]]
+        for item in mappings
+        for part in item["picklistsForRecordType"]
+        if part["picklistName"] == "Color__c"
+    }
+    assert shown[kind] == ["red"]
+    assert shown["012000000000000AAA"] == ["red", "blue"]
+
+
+def test_soap_calls_meet_duplicate_rules_and_their_header(client: Client) -> None:
+    soap = Soap(client)
+    record = (
+        "<sObjects><type>Lead</type><LastName>S</LastName><Company>C</Company><Email>s@example.com</Email></sObjects>"
+    )
+    assert soap.results(f"<create>{record}</create>")[0]["success"] == "true"
+    refused = soap.results(f"<create>{record}</create>")[0]
+    assert (refused["success"], refused["errors"]["statusCode"]) == ("false", "DUPLICATES_DETECTED")
+    header = "<DuplicateRuleHeader><allowSave>true</allowSave></DuplicateRuleHeader>"
+    assert soap.results(f"<create>{record}</create>", header=header)[0]["success"] == "true"
+    assert soap.results(f"<create>{record}</create>")[0]["success"] == "false"

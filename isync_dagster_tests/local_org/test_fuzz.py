@@ -20,7 +20,7 @@ PIECES = (
     "sobjects", "query", "queryAll", "composite", "batch", "tree", "graph", "jobs", "ingest", "batches", "results",
     "resultPages", "describe", "layouts", "limits", "recordCount", "search", "parameterizedSearch", "updated",
     "deleted", "ui-api", "object-info", "picklist-values", "Key__c", "Id", "x", "001000000000001AAA",
-    "750000000000001AAA", "password", "successfulResults", "recent", *NAMES,
+    "tooling", "CustomField", "ApexTrigger", "metadata", "deployRequest", "750000000000001AAA", "password", "successfulResults", "recent", *NAMES,
 )  # fmt: skip
 TEXTS = st.one_of(
     st.text(max_size=12),
@@ -33,6 +33,7 @@ def keys() -> st.SearchStrategy[str]:
         "records", "attributes", "type", "referenceId", "compositeRequest", "method", "url", "body", "allOrNone",
         "graphs", "graphId", "batchRequests", "richInput", "ids", "fields", "operation", "object", "query", "state",
         "externalIdFieldName", "columnDelimiter", "lineEnding", "q", "sobjects", "name", "Name", "Account__r", "Key__c",
+        "FullName", "Metadata", "active", "label", "length", "deployOptions",
         "httpHeaders", "NewPassword", "Id", "concurrencyMode", "contentType",
     )  # fmt: skip
     return st.one_of(st.sampled_from(known), TEXTS)
@@ -102,6 +103,7 @@ BASES = (
     "",
     "/services/async/62.0/job",
     "/services/Soap/u/62.0",
+    "/services/Soap/m/62.0",
     "/services/oauth2/token",
     "/services/oauth2/authorize",
 )

@@ -292,3 +292,25 @@ def test_soap_needs_a_session(served: Served) -> None:
     refused = client.call("POST", "/services/Soap/m/62.0", data=body)
     assert refused.status_code == 500
     assert "INVALID_SESSION_ID" in refused.text
+
+
+def test_a_custom_field_is_made_changed_and_taken_away_by_tooling(client: Client) -> None:
+    given = {"FullName": "Contact.Tool__c", "Metadata": {"type": "Text", "label": "Tool", "length": 5}}
+    made = client.call("POST", "/tooling/sobjects/CustomField", json=given)
+    assert made.status_code == 201, made.text
+    found = tooling(client, "SELECT Id, DeveloperName FROM CustomField WHERE EntityDefinitionId = 'Contact'")
+    assert [(row["Id"], row["DeveloperName"]) for row in found] == [(made.json()["id"], "Tool")]
+    one = f"/tooling/sobjects/CustomField/{made.json()['id']}"
+    metadata = client.call("GET", one).json()["Metadata"]
+    assert client.refusal("Contact", LastName="t", Tool__c="123456")[0] == "STRING_TOO_LONG"
+    assert client.call("PATCH", one, json={"Metadata": {**metadata, "length": 6}}).status_code == 204
+    contact = client.create("Contact", LastName="t", Tool__c="123456")
+    again = client.call("POST", "/tooling/sobjects/CustomField", json=given)
+    assert again.json()[0]["errorCode"] == "DUPLICATE_DEVELOPER_NAME"
+    assert client.call("DELETE", one).status_code == 204
+    assert "Tool__c" not in client.call("GET", f"/sobjects/Contact/{contact}").json()
+    assert client.call("GET", one).status_code == 404
+    bare = client.call("POST", "/tooling/sobjects/CustomField", json={"FullName": "Contact.X__c"})
+    assert bare.json()[0]["errorCode"] == "REQUIRED_FIELD_MISSING"
+    trigger = client.call("POST", "/tooling/sobjects/ApexTrigger", json=given)
+    assert trigger.json()[0]["errorCode"] == "INVALID_TYPE_FOR_OPERATION"

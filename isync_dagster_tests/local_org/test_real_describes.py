@@ -60,3 +60,31 @@ def test_an_org_of_projected_describes_takes_rows(tmp_path: Path) -> None:
         client.create("Case", Subject="S", AccountId=account)
         assert client.call("DELETE", f"/sobjects/Opportunity/{deal}").status_code == 204
         client.http.close()
+
+
+@pytest.mark.parametrize(
+    ("folders", "rows"),
+    [
+        (("amaxa", "grouparoo", "restforce"), {"Topic": {"Name": "t"}, "Lead": {"LastName": "l", "Company": "c"},
+                                              "Campaign": {"Name": "c"}, "Task": {"Subject": "s"}}),
+        (("rlm-projected",), {"Account": {"Name": "a"}, "Product2": {"Name": "p"}, "Contact": {"LastName": "c"},
+                              "LegalEntity": {"Name": "e"}}),
+    ],
+)  # fmt: skip
+def test_every_described_object_is_served(tmp_path: Path, folders: tuple[str, ...], rows: dict[str, Any]) -> None:
+    objects = {name: item for folder in folders for name, item in read_describes(REAL / folder).items()}
+    with LocalOrg.create(tmp_path / "org", objects.values(), name="Real", seed=6) as org, org.serve() as served:
+        client = Client(served)
+        for name, item in objects.items():
+            described = client.call("GET", f"/sobjects/{name}/describe")
+            assert described.status_code == 200, (name, described.text)
+            told = {field["name"] for field in described.json()["fields"]}
+            assert {field.name for field in item.fields} <= told, name
+            # Every org has one price book from its first day.
+            held = [row["Name"] for row in client.query(f"SELECT FIELDS(STANDARD) FROM {name} LIMIT 5")]
+            assert held == (["Standard Price Book"] if name == "Pricebook2" else []), name
+        for name, values in rows.items():
+            made = client.create(name, **values)
+            row = client.query(f"SELECT {', '.join(values)} FROM {name} WHERE Id = '{made}'")[0]
+            assert {key: row[key] for key in values} == values
+        client.http.close()

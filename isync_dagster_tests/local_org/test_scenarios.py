@@ -57,6 +57,21 @@ def test_every_shipped_scenario_is_whole_and_in_one_line() -> None:
     assert {item.name for item in found if item.kills} == {name for name in names() if name.startswith("kill-")}
 
 
+def test_every_shipped_scenario_loads_and_lifts_on_a_served_org(well: Client, served: Served) -> None:
+    control = "/__local_org/scenario"
+    for item in shipped():
+        begun = well.call("POST", control, json={"name": item.name})
+        if item.kills:
+            # This server lives in the process of the tests.
+            assert begun.status_code == 400 and begun.json()[0]["errorCode"] == "INVALID_SCENARIO"
+            continue
+        assert begun.json()["scenario"] == item.name
+        lifted = well.call("DELETE", control)
+        assert lifted.json()["scenario"] == "none", item.name
+        well.log_in()
+        assert well.query("SELECT COUNT(Id) n FROM User")[0]["n"] >= 3, item.name
+
+
 def test_a_wrong_file_names_line_and_nearest_key(tmp_path: Path) -> None:
     text = "name: x\ndescription: y\nlock:\n  a: 1\ncalls:\n  - kind: status\n    paht: x\nlocks:\n  degre: 0\n"
     with pytest.raises(ConfigError) as found:

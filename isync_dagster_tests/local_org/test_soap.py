@@ -91,6 +91,22 @@ def test_undelete_brings_back_what_a_cascade_took(soap: Soap) -> None:
     assert again[0]["errors"]["message"] == "Entity is not in the recycle bin"
 
 
+def test_undelete_fills_the_lookups_that_the_delete_emptied(soap: Soap) -> None:
+    client = soap.client
+    account, other = (client.create("Account", Name=name) for name in ("back", "other"))
+    kept, moved = (client.create("Project__c", Name=name, Account__c=account) for name in ("kept", "moved"))
+
+    def accounts() -> list[str | None]:
+        found = client.query(f"SELECT Account__c FROM Project__c WHERE Id IN ('{kept}', '{moved}') ORDER BY Name")
+        return [row["Account__c"] for row in found]
+
+    client.call("DELETE", f"/sobjects/Account/{account}")
+    assert accounts() == [None, None]
+    client.call("PATCH", f"/sobjects/Project__c/{moved}", json={"Account__c": other})
+    assert soap.results(f"<undelete>{ids(account)}</undelete>")[0]["success"] == "true"
+    assert accounts() == [account, other]
+
+
 def test_a_row_whose_unique_value_is_taken_stays_in_the_bin(soap: Soap) -> None:
     client = soap.client
     first = client.create("Project__c", Name="a", Code__c="taken")
@@ -124,7 +140,9 @@ def test_merge_moves_children_and_remembers_the_winner(soap: Soap) -> None:
     task = client.create("Task", Subject="t", WhatId=second)
     found = soap.results(merge(winner, first, second, more="<Site>kept</Site>"))[0]
     assert (found["success"], found["mergedRecordIds"]) == ("true", [first, second])
-    assert set(found["updatedRelatedIds"]) == {contact, task}
+    relation = client.query(f"SELECT Id, AccountId FROM AccountContactRelation WHERE ContactId = '{contact}'")
+    assert [row["AccountId"] for row in relation] == [winner]
+    assert set(found["updatedRelatedIds"]) == {contact, task, relation[0]["Id"]}
     assert client.query(f"SELECT AccountId FROM Contact WHERE Id = '{contact}'")[0]["AccountId"] == winner
     assert client.query(f"SELECT WhatId FROM Task WHERE Id = '{task}'")[0]["WhatId"] == winner
     assert client.query(f"SELECT Site FROM Account WHERE Id = '{winner}'")[0]["Site"] == "kept"

@@ -171,3 +171,53 @@ def test_numbers_count_up(client: Client) -> None:
     numbers = [client.call("GET", f"/sobjects/Case/{case}").json()["CaseNumber"] for case in (first, second)]
     assert len(numbers[0]) == 8
     assert int(numbers[1]) == int(numbers[0]) + 1
+
+
+def test_a_contact_has_a_direct_relation_to_its_account(client: Client) -> None:
+    first, second = (client.create("Account", Name=name) for name in ("A", "B"))
+    contact = client.create("Contact", LastName="C", AccountId=first)
+    alone = client.create("Contact", LastName="D")
+
+    def relations() -> dict[str, bool]:
+        soql = f"SELECT AccountId, IsDirect FROM AccountContactRelation WHERE ContactId = '{contact}'"
+        return {row["AccountId"]: row["IsDirect"] for row in client.query(soql)}
+
+    assert relations() == {first: True}
+    assert client.query(f"SELECT Id FROM AccountContactRelation WHERE ContactId = '{alone}'") == []
+    assert client.refusal("AccountContactRelation", AccountId=first, ContactId=contact)[0] == "DUPLICATE_VALUE"
+    client.create("AccountContactRelation", AccountId=second, ContactId=contact, Roles="Influencer")
+    assert relations() == {first: True, second: False}
+    (direct,) = client.query(f"SELECT Id FROM AccountContactRelation WHERE ContactId = '{contact}' AND IsDirect = true")
+    refused = client.call("DELETE", f"/sobjects/AccountContactRelation/{direct['Id']}")
+    assert refused.json()[0]["errorCode"] == "DELETE_FAILED"
+    client.call("PATCH", f"/sobjects/Contact/{contact}", json={"AccountId": second})
+    assert relations() == {second: True}
+    client.call("PATCH", f"/sobjects/Contact/{contact}", json={"AccountId": None})
+    assert relations() == {}
+
+
+def test_an_opportunity_has_one_primary_role(client: Client) -> None:
+    deal = client.create("Opportunity", Name="D", StageName="Prospecting", CloseDate="2026-05-05")
+    people = [client.create("Contact", LastName=name) for name in ("A", "B", "C")]
+    roles = [
+        client.create("OpportunityContactRole", OpportunityId=deal, ContactId=person, IsPrimary=number < 2)
+        for number, person in enumerate(people)
+    ]
+
+    def primary() -> list[str]:
+        soql = f"SELECT Id FROM OpportunityContactRole WHERE OpportunityId = '{deal}' AND IsPrimary = true"
+        return [row["Id"] for row in client.query(soql)]
+
+    assert primary() == [roles[1]]
+    client.call("PATCH", f"/sobjects/OpportunityContactRole/{roles[2]}", json={"IsPrimary": True})
+    assert primary() == [roles[2]]
+
+
+def test_statuses_and_stages_say_what_they_mean(client: Client) -> None:
+    stages = client.query("SELECT ApiName, IsWon, DefaultProbability FROM OpportunityStage WHERE IsClosed = true")
+    assert [(row["ApiName"], row["IsWon"], row["DefaultProbability"]) for row in stages] == [
+        ("Closed Won", True, 100.0),
+        ("Closed Lost", False, 0.0),
+    ]
+    (converted,) = client.query("SELECT ApiName FROM LeadStatus WHERE IsConverted = true")
+    assert converted["ApiName"] == "Closed - Converted"

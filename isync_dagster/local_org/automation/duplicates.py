@@ -8,7 +8,7 @@ import polars as pl
 
 from isync_dagster.local_org.automation.model import DuplicateRule
 from isync_dagster.local_org.automation.saving import Saving
-from isync_dagster.local_org.formula.compile import quoted
+from isync_dagster.local_org.formula.kinds import quoted
 from isync_dagster.local_org.request import current
 from isync_dagster.local_org.rows import Rows
 from isync_dagster.local_org.values import PART

@@ -10,7 +10,7 @@ from isync_dagster.local_org.automation.model import FilterItem
 from isync_dagster.local_org.automation.names import RecordNames
 from isync_dagster.local_org.formula import FormulaError, Value
 from isync_dagster.local_org.formula.ast import Reference
-from isync_dagster.local_org.formula.compile import quoted
+from isync_dagster.local_org.formula.kinds import quoted
 
 _SIGNS: Final = {"lessThan": "<", "greaterThan": ">", "lessOrEqual": "<=", "greaterOrEqual": ">="}
 _TYPES: Final = {"number": "DOUBLE", "date": "DATE", "datetime": "TIMESTAMP", "time": "TIME", "boolean": "BOOLEAN"}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from isync_dagster.local_org.formula import FormulaError, Value, compile_formula
 from isync_dagster.local_org.formula.ast import Reference
-from isync_dagster.local_org.formula.compile import quoted
+from isync_dagster.local_org.formula.kinds import quoted
 from isync_dagster.schema.model import Field, SObject
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from isync_dagster.local_org.automation.saving import whole_rows
+from isync_dagster.local_org.automation.saving import SET, whole_rows
 from isync_dagster.local_org.rows import Rows
 from isync_dagster.local_org.values import error
 from isync_dagster.schema.model import MASTER_RECORD_TYPE_ID, Field, SObject
@@ -52,6 +52,33 @@ def refuse_unavailable(writer: Writer, sobject: SObject, rows: Rows, *, update: 
         message = pl.concat_str([pl.lit(f"{field.label}: bad value for restricted picklist field: "), pl.col("value")])
         refusal = error("INVALID_OR_NULL_FOR_RESTRICTED_PICKLIST", message, name)
         rows.refuse_rows(bad.select("_row", refusal.alias("error")))
+
+
+def fill_usual(writer: Writer, sobject: SObject, frame: pl.DataFrame) -> pl.DataFrame:
+    """New rows (typed columns) with their record type's default values in picklists that the client left out.
+
+    They come before a field's own default, which stands where the record type names none. A null that the client
+    asked for stays null.
+    """
+    rules = writer.schema.rules(sobject)
+    if rules is None or not rules.usual or not frame.height:
+        return frame
+    infos = {info.developer_name.lower(): info for info in sobject.record_type_infos}
+    own = next((info for info in infos.values() if info.default_record_type_mapping and info.active), None)
+    kind = pl.col("RecordTypeId") if "RecordTypeId" in frame.columns else pl.lit(None, dtype=pl.String)
+    kind = kind.fill_null(own.record_type_id if own is not None else MASTER_RECORD_TYPE_ID)
+    for item in rules.usual:
+        info = infos.get(item.record_type.lower())
+        if info is None:
+            continue
+        name = _named(sobject, item.name).name
+        given = pl.col(name) if name in frame.columns else pl.lit(None, dtype=pl.String)
+        left_out = given.is_null()
+        if SET + name in frame.columns:
+            left_out &= ~pl.col(SET + name)
+        mine = left_out & (kind == info.record_type_id)
+        frame = frame.with_columns(pl.when(mine).then(pl.lit(item.default)).otherwise(given).alias(name))
+    return frame
 
 
 def _named(sobject: SObject, name: str) -> Field:

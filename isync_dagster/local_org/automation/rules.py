@@ -38,6 +38,7 @@ class ObjectRules:
     duplicates: tuple[DuplicateRule, ...] = ()
     lookup_filters: tuple[LookupFilter, ...] = ()
     values: tuple[RecordTypeValues, ...] = ()
+    usual: tuple[RecordTypeValues, ...] = ()
     dependents: tuple[Field, ...] = ()
     defaults: tuple[Field, ...] = ()
 
@@ -134,6 +135,11 @@ def rules_of(schema: OrgSchema, sobject: SObject) -> tuple[ObjectRules, dict[str
             item
             for item in on(automation.record_type_values, sobject.name)
             if (field := sobject.field(item.name)) is not None and field.restricted_picklist
+        ),
+        usual=tuple(
+            item
+            for item in on(automation.record_type_values, sobject.name)
+            if item.default is not None and (field := sobject.field(item.name)) is not None and field.createable
         ),
         dependents=tuple(
             field

@@ -4,10 +4,11 @@ The engine is pure: it knows neither an org nor a database. Whoever compiles giv
 field path, `$User` or the clock is in SQL; `compile_formula` gives the expression and the kind of its values.
 """
 
-from isync_dagster.local_org.formula.compile import Compiled, Names, Value, compile_formula, compile_value
+from isync_dagster.local_org.formula.compile import compile_formula, compile_value
 from isync_dagster.local_org.formula.errors import FormulaError
 from isync_dagster.local_org.formula.functions import FUNCTIONS
 from isync_dagster.local_org.formula.grammar import functions_of, parse, paths_of
+from isync_dagster.local_org.formula.kinds import Compiled, Names, Value
 
 __all__ = [
     "FUNCTIONS",

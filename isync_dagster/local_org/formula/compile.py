@@ -8,63 +8,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 from isync_dagster.local_org.formula.ast import Call, Literal, Node, Operation, Reference
 from isync_dagster.local_org.formula.errors import FormulaError
 from isync_dagster.local_org.formula.functions import FUNCTIONS, NOT_HERE, SPECIAL, Function
 from isync_dagster.local_org.formula.grammar import parse
+from isync_dagster.local_org.formula.kinds import KIND_NAMES, Compiled, Names, Value, alike, blank, quoted, want
+from isync_dagster.local_org.formula.operators import binary, unary
 
-KIND_NAMES: Final = {
-    "text": "Text", "number": "Number", "boolean": "Boolean", "date": "Date", "datetime": "DateTime", "time": "Time",
-    "id": "Text", "picklist": "Picklist", "multipicklist": "Multi-Select Picklist", "null": "Null",
-}  # fmt: skip
-SQL_TYPES: Final = {"number": "DOUBLE", "date": "DATE", "datetime": "TIMESTAMP", "time": "TIME", "boolean": "BOOLEAN"}
 _EXPECTED: Final = {"t": "text", "n": "number", "b": "boolean", "d": "date", "D": "datetime", "T": "time", "x": "date"}
-_DAY: Final = 86_400_000_000  # microseconds
-
-
-@dataclass(frozen=True, slots=True)
-class Value:
-    """What a name is: its SQL (null: blank) and the kind of its values."""
-
-    sql: str
-    kind: str
-
-
-@dataclass(frozen=True, slots=True)
-class Compiled:
-    """A whole formula: SQL whose blank is null again, and the kind of its values."""
-
-    sql: str
-    kind: str
-
-
-class Names(Protocol):
-    """What the names of a formula stand for; each raises FormulaError for a name that it does not know."""
-
-    @property
-    def now(self) -> str:
-        """The SQL of the present moment, a timestamp in UTC."""
-        ...
-
-    def value(self, reference: Reference) -> Value:
-        """A field path or a global variable."""
-        ...
-
-    def prior(self, reference: Reference) -> Value:
-        """The value that a field of the record had before this save."""
-        ...
-
-    def is_new(self) -> str:
-        """The SQL that says whether the record is being made."""
-        ...
-
-
-def quoted(text: str) -> str:
-    """A text as an SQL literal."""
-    return "'" + text.replace("'", "''") + "'"
 
 
 def compile_formula(text: str, names: Names, *, blanks_as_zero: bool = False) -> Compiled:
@@ -126,104 +79,10 @@ class _Compiler:
             return Value(f"coalesce({number}, 0)" if self.blanks_as_zero else number, "number")
         return found
 
-    # kinds
-
-    def _want(self, found: Value, kind: str, where: str, offset: int) -> str:
-        """The SQL of a value where a kind is expected."""
-        if found.kind == kind:
-            return found.sql
-        if found.kind == "null":
-            return {"text": "''", "boolean": "FALSE"}.get(kind, f"CAST(NULL AS {SQL_TYPES.get(kind, 'VARCHAR')})")
-        if kind == "text" and found.kind == "id":
-            return f"left({found.sql}, 15)"
-        if kind == "date" and found.kind == "datetime" and where == "x":
-            return found.sql
-        raise FormulaError(
-            f"Incorrect parameter type for {where}. Expected {KIND_NAMES[kind]}, received {KIND_NAMES[found.kind]}",
-            offset,
-        )
-
-    def _alike(self, values: Sequence[Value], where: str, offset: int) -> tuple[str, list[str]]:
-        """One kind for all values, and their SQL in it."""
-        kinds = [item.kind for item in values if item.kind != "null"]
-        kind = kinds[0] if kinds else "text"
-        if kind != "id" and (kind in ("picklist", "multipicklist") or "text" in kinds):
-            kind = "text"
-        if kind == "id" and any(item != "id" for item in kinds):
-            kind = "text"
-        return kind, [self._want(item, kind, where, offset) for item in values]
-
-    # operators
-
     def _operation(self, node: Operation) -> Value:
-        sign, offset = node.sign, node.offset
-        where = f"operator '{sign}'"
         if node.left is None:
-            right = self.node(node.right)
-            if sign == "!":
-                return Value(f"(NOT {self._want(right, 'boolean', where, offset)})", "boolean")
-            return Value(f"({sign}{self._want(right, 'number', where, offset)})", "number")
-        left, right = self.node(node.left), self.node(node.right)
-        if sign in ("&&", "||"):
-            word = "AND" if sign == "&&" else "OR"
-            a, b = (self._want(item, "boolean", where, offset) for item in (left, right))
-            return Value(f"({a} {word} {b})", "boolean")
-        if sign in ("=", "==", "<>", "!=", "<", ">", "<=", ">="):
-            return self._comparison(sign, left, right, where, offset)
-        if sign == "&" or (sign == "+" and {left.kind, right.kind} & {"text", "id"}):
-            a, b = (self._want(item, "text", where, offset) for item in (left, right))
-            return Value(f"({a} || {b})", "text")
-        if sign in ("+", "-"):
-            moved = self._moved(sign, left, right)
-            if moved is not None:
-                return moved
-        a, b = (self._want(item, "number", where, offset) for item in (left, right))
-        if sign == "/":
-            return Value(f"({a} / nullif({b}, 0))", "number")
-        if sign == "^":
-            return Value(f"pow({a}, {b})", "number")
-        return Value(f"({a} {sign} {b})", "number")
-
-    def _moved(self, sign: str, left: Value, right: Value) -> Value | None:
-        """Sums and differences of days, moments and times; numbers are days, or milliseconds beside a time."""
-        a, b = left.sql, right.sql
-        pair = (left.kind, right.kind)
-        if pair == ("date", "date") and sign == "-":
-            return Value(f"CAST({a} - {b} AS DOUBLE)", "number")
-        if pair == ("datetime", "datetime") and sign == "-":
-            return Value(f"((epoch_us({a}) - epoch_us({b})) / {_DAY}.0)", "number")
-        if pair == ("time", "time") and sign == "-":
-            return Value(f"(((epoch_us({a}) - epoch_us({b})) / 1000.0 + 86400000) % 86400000)", "number")
-        if pair[1] == "number" and pair[0] in ("date", "datetime", "time"):
-            return _shifted(pair[0], a, sign, b)
-        if pair[0] == "number" and pair[1] in ("date", "datetime", "time") and sign == "+":
-            return _shifted(pair[1], b, sign, a)
-        return None
-
-    def _comparison(self, sign: str, left: Value, right: Value, where: str, offset: int) -> Value:
-        if {left.kind, right.kind} & {"picklist", "multipicklist"} and "null" not in (left.kind, right.kind):
-            raise FormulaError("Picklist fields are only supported in certain functions.", offset)
-        operator = {"==": "=", "!=": "<>"}.get(sign, sign)
-        if "null" in (left.kind, right.kind) and operator in ("=", "<>"):
-            other = right if left.kind == "null" else left
-            empty = self._blank(other)
-            return Value(empty if operator == "=" else f"(NOT {empty})", "boolean")
-        if left.kind == "id" and right.kind == "id":
-            a, b = left.sql, right.sql
-        elif "id" in (left.kind, right.kind):
-            a, b = (f"left({item.sql}, 15)" for item in (left, right))
-        else:
-            _, (a, b) = self._alike((left, right), where, offset)
-        if operator == "<>":
-            return Value(f"({a} IS DISTINCT FROM {b})", "boolean")
-        return Value(f"coalesce({a} {operator} {b}, FALSE)", "boolean")
-
-    def _blank(self, found: Value) -> str:
-        if found.kind == "null":
-            return "TRUE"
-        if found.kind in ("text", "id", "picklist", "multipicklist"):
-            return f"({found.sql} = '')"
-        return "FALSE" if found.kind == "boolean" else f"({found.sql} IS NULL)"
+            return unary(node.sign, self.node(node.right), node.offset)
+        return binary(node.sign, self.node(node.left), self.node(node.right), node.offset)
 
     # functions
 
@@ -261,7 +120,7 @@ class _Compiler:
             if letter == "x" and item.kind == "datetime":
                 sql.append(item.sql)
             else:
-                sql.append(self._want(item, _EXPECTED[letter], where, node.offset))
+                sql.append(want(item, _EXPECTED[letter], where, node.offset))
         short = known.without is not None and len(sql) < (known.most or 0)
         template = known.without if short and known.without is not None else known.sql
 
@@ -278,7 +137,7 @@ class _Compiler:
 
     def _addmonths(self, found: Sequence[Value], where: str, offset: int) -> Value:
         kind = found[0].kind if found[0].kind in ("date", "datetime") else "date"
-        start, months = self._want(found[0], kind, where, offset), self._want(found[1], "number", where, offset)
+        start, months = want(found[0], kind, where, offset), want(found[1], "number", where, offset)
         moved = f"({start} + to_months(CAST(trunc({months}) AS INTEGER)))"
         last = f"last_day(CAST({start} AS DATE)) = CAST({start} AS DATE)"
         day = f"last_day(CAST({moved} AS DATE))"
@@ -288,8 +147,8 @@ class _Compiler:
 
     def _if(self, node: Call) -> Value:
         condition, yes, no = (self.node(item) for item in node.arguments)
-        test = self._want(condition, "boolean", "function 'IF()'", node.offset)
-        kind, (a, b) = self._alike((yes, no), "function 'IF()'", node.offset)
+        test = want(condition, "boolean", "function 'IF()'", node.offset)
+        kind, (a, b) = alike((yes, no), "function 'IF()'", node.offset)
         return Value(f"CASE WHEN {test} THEN {a} ELSE {b} END", kind)
 
     def _case(self, node: Call) -> Value:
@@ -304,27 +163,27 @@ class _Compiler:
         if subject.kind in ("picklist", "id"):
             subject = Value(subject.sql if subject.kind == "picklist" else f"left({subject.sql}, 15)", "text")
         values, answers = rest[:-1:2], [*rest[1::2], rest[-1]]
-        kind, results = self._alike(answers, where, node.offset)
+        kind, results = alike(answers, where, node.offset)
         arms = []
         for value, answer in zip(values, results, strict=False):
             if value.kind == "null":
-                arms.append(f"WHEN {self._blank(subject)} THEN {answer}")
+                arms.append(f"WHEN {blank(subject)} THEN {answer}")
             else:
-                arms.append(f"WHEN {subject.sql} = {self._want(value, subject.kind, where, node.offset)} THEN {answer}")
+                arms.append(f"WHEN {subject.sql} = {want(value, subject.kind, where, node.offset)} THEN {answer}")
         return Value(f"CASE {' '.join(arms)} ELSE {results[-1]} END", kind)
 
     def _isblank(self, node: Call) -> Value:
-        return Value(self._blank(self.node(node.arguments[0])), "boolean")
+        return Value(blank(self.node(node.arguments[0])), "boolean")
 
     def _isnull(self, node: Call) -> Value:
         # Text is never null in a formula, which is why Salesforce advises against ISNULL.
         found = self.node(node.arguments[0])
-        return Value("FALSE" if found.kind == "text" else self._blank(found), "boolean")
+        return Value("FALSE" if found.kind == "text" else blank(found), "boolean")
 
     def _blankvalue(self, node: Call) -> Value:
         first, second = (self.node(item) for item in node.arguments)
-        kind, (a, b) = self._alike((first, second), f"function '{node.name}()'", node.offset)
-        return Value(f"CASE WHEN {self._blank(Value(a, kind))} THEN {b} ELSE {a} END", kind)
+        kind, (a, b) = alike((first, second), f"function '{node.name}()'", node.offset)
+        return Value(f"CASE WHEN {blank(Value(a, kind))} THEN {b} ELSE {a} END", kind)
 
     _nullvalue = _blankvalue
 
@@ -337,8 +196,8 @@ class _Compiler:
             )
         value = self.node(literal)
         if value.kind == "null":
-            return Value(self._blank(found), "boolean")
-        return Value(f"({found.sql} = {self._want(value, 'text', 'function ISPICKVAL()', node.offset)})", "boolean")
+            return Value(blank(found), "boolean")
+        return Value(f"({found.sql} = {want(value, 'text', 'function ISPICKVAL()', node.offset)})", "boolean")
 
     def _includes(self, node: Call) -> Value:
         found, value = (self.node(item) for item in node.arguments)
@@ -347,13 +206,13 @@ class _Compiler:
                 "Field is not a multi-select picklist. Only multi-select picklist fields are supported in INCLUDES().",
                 node.offset,
             )
-        wanted = self._want(value, "text", "function 'INCLUDES()'", node.offset)
+        wanted = want(value, "text", "function 'INCLUDES()'", node.offset)
         return Value(f"list_contains(string_split({found.sql}, ';'), {wanted})", "boolean")
 
     def _picklistcount(self, node: Call) -> Value:
         found = self.node(node.arguments[0])
         if found.kind != "multipicklist":
-            self._want(found, "multipicklist", "function 'PICKLISTCOUNT()'", node.offset)
+            want(found, "multipicklist", "function 'PICKLISTCOUNT()'", node.offset)
         return Value(
             f"CASE WHEN {found.sql} = '' THEN 0.0 ELSE CAST(len(string_split({found.sql}, ';')) AS DOUBLE) END",
             "number",
@@ -374,7 +233,7 @@ class _Compiler:
             return Value(f"coalesce(left(CAST({sql} AS VARCHAR) || '.000000', 12), '')", "text")
         if found.kind in ("picklist", "multipicklist", "text"):
             return Value(sql, "text")
-        return Value(self._want(found, "text", "function 'TEXT()'", node.offset), "text")
+        return Value(want(found, "text", "function 'TEXT()'", node.offset), "text")
 
     def _datevalue(self, node: Call) -> Value:
         found = self.node(node.arguments[0])
@@ -382,7 +241,7 @@ class _Compiler:
             return Value(f"TRY_CAST(nullif({found.sql}, '') AS DATE)", "date")
         if found.kind == "date":
             return found
-        return Value(f"CAST({self._want(found, 'datetime', 'function DATEVALUE()', node.offset)} AS DATE)", "date")
+        return Value(f"CAST({want(found, 'datetime', 'function DATEVALUE()', node.offset)} AS DATE)", "date")
 
     def _datetimevalue(self, node: Call) -> Value:
         found = self.node(node.arguments[0])
@@ -390,7 +249,7 @@ class _Compiler:
             return Value(f"TRY_CAST(rtrim(nullif({found.sql}, ''), 'Z') AS TIMESTAMP)", "datetime")
         if found.kind == "datetime":
             return found
-        day = self._want(found, "date", "function 'DATETIMEVALUE()'", node.offset)
+        day = want(found, "date", "function 'DATETIMEVALUE()'", node.offset)
         return Value(f"CAST({day} AS TIMESTAMP)", "datetime")
 
     def _timevalue(self, node: Call) -> Value:
@@ -399,7 +258,7 @@ class _Compiler:
             return Value(f"TRY_CAST(rtrim(nullif({found.sql}, ''), 'Z') AS TIME)", "time")
         if found.kind == "time":
             return found
-        return Value(f"CAST({self._want(found, 'datetime', 'function TIMEVALUE()', node.offset)} AS TIME)", "time")
+        return Value(f"CAST({want(found, 'datetime', 'function TIMEVALUE()', node.offset)} AS TIME)", "time")
 
     def _now(self, node: Call) -> Value:
         return Value(self.names.now, "datetime")
@@ -433,11 +292,3 @@ class _Compiler:
         field = self._reference(node)
         now, before = self.names.value(field), self.names.prior(field)
         return self._filled(Value(f"CASE WHEN {self.names.is_new()} THEN {now.sql} ELSE {before.sql} END", now.kind))
-
-
-def _shifted(kind: str, start: str, sign: str, number: str) -> Value:
-    if kind == "date":
-        return Value(f"CAST({start} {sign} CAST(trunc({number}) AS INTEGER) AS DATE)", kind)
-    if kind == "datetime":
-        return Value(f"({start} {sign} to_microseconds(CAST(round({number} * {_DAY}) AS BIGINT)))", kind)
-    return Value(f"CAST({start} {sign} to_microseconds(CAST(round({number} * 1000) AS BIGINT)) AS TIME)", kind)

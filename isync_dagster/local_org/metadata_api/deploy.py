@@ -17,8 +17,8 @@ from isync_dagster.local_org.automation.model import Automation, Declared, Dupli
 from isync_dagster.local_org.dml import Writer
 from isync_dagster.local_org.org_schema import OrgSchema
 from isync_dagster.local_org.seeds.sfdx import SourceTree, read_source
-from isync_dagster.local_org.seeds.sfdx_automation import files_of, parse_xml, standard_value_sets
 from isync_dagster.local_org.seeds.sfdx_fields import Xml
+from isync_dagster.local_org.seeds.sfdx_files import files_of, parse_xml, standard_value_sets
 from isync_dagster.schema.model import SObject
 
 if TYPE_CHECKING:

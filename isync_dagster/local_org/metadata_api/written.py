@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any, Final
 from xml.sax.saxutils import escape
 
-from isync_dagster.local_org.automation.model import DuplicateRule, on
+from isync_dagster.local_org.automation.model import DuplicateRule, ValidationRule, on
 from isync_dagster.local_org.org_schema import OrgSchema
-from isync_dagster.schema.model import Field, SObject
+from isync_dagster.schema.model import Field, RecordTypeInfo, SObject
 
 HEAD: Final = '<?xml version="1.0" encoding="UTF-8"?>\n'
 SPACE: Final = "http://soap.sforce.com/2006/04/metadata"
@@ -134,6 +134,11 @@ def document(kind: str, content: str) -> str:
 
 def object_xml(schema: OrgSchema, sobject: SObject) -> str:
     """`objects/X.object`: the custom fields, record types and validation rules of an object."""
+    return document("CustomObject", object_content(schema, sobject))
+
+
+def object_content(schema: OrgSchema, sobject: SObject) -> str:
+    """What stands in an object's file."""
     parts: list[str] = []
     if sobject.custom:
         naming = sobject.name_field
@@ -161,24 +166,39 @@ def object_xml(schema: OrgSchema, sobject: SObject) -> str:
         if field.custom and field.name.endswith("__c")
     ]
     parts += [
-        elements("recordTypes", {"fullName": info.developer_name, "active": info.active, "label": info.name})
+        elements("recordTypes", {"fullName": info.developer_name, **record_type_metadata(schema, sobject, info)})
         for info in sobject.record_type_infos
         if not info.master
     ]
     parts += [
-        elements(
-            "validationRules",
-            {
-                "fullName": rule.name,
-                "active": rule.active,
-                "errorConditionFormula": rule.formula,
-                "errorDisplayField": rule.field,
-                "errorMessage": rule.message,
-            },
-        )
+        elements("validationRules", {"fullName": rule.name, **rule_metadata(rule)})
         for rule in on(schema.automation.validation_rules, sobject.name)
     ]
-    return document("CustomObject", "".join(parts))
+    return "".join(parts)
+
+
+def record_type_metadata(schema: OrgSchema, sobject: SObject, info: RecordTypeInfo) -> dict[str, Any]:
+    """A record type as `<RecordType>` has it, without its name; the picklists that it narrows with their values."""
+    narrowed = [
+        {
+            "picklist": item.name,
+            "values": [{"fullName": value, "default": value == item.default} for value in item.values],
+        }
+        for item in on(schema.automation.record_type_values, sobject.name)
+        if item.record_type.lower() == info.developer_name.lower()
+    ]
+    return {"active": info.active, "label": info.name, "picklistValues": narrowed}
+
+
+def rule_metadata(rule: ValidationRule) -> dict[str, Any]:
+    """A validation rule as `<ValidationRule>` has it, without its name."""
+    return {
+        "active": rule.active,
+        "description": rule.description or None,
+        "errorConditionFormula": rule.formula,
+        "errorDisplayField": rule.field,
+        "errorMessage": rule.message,
+    }
 
 
 def duplicate_rule_xml(rule: DuplicateRule) -> str:

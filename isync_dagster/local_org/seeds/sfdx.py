@@ -21,13 +21,12 @@ from isync_dagster.local_org.seeds.fields import dressed, label_of, owner_field,
 from isync_dagster.local_org.seeds.notation import MASTER
 from isync_dagster.local_org.seeds.sfdx_automation import (
     field_parts,
-    files_of,
-    parse_xml,
     read_automation,
     record_type_values,
     validation_rule,
 )
 from isync_dagster.local_org.seeds.sfdx_fields import Names, Summary, Xml, fitting_values, name_field, read_field
+from isync_dagster.local_org.seeds.sfdx_files import files_of, parse_xml
 from isync_dagster.local_org.seeds.standard import standard_objects
 from isync_dagster.schema.model import ChildRelationship, Field, PicklistValue, RecordTypeInfo, SObject
 

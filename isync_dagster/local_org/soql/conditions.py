@@ -146,6 +146,9 @@ class Conditions:
         if group == "text" and value.kind == "text":
             return self._text(value)
         if group == "id" and value.kind == "text":
+            if operand.field is not None and operand.field.reference_to == ("EntityDefinition",):
+                # A durable id: the API name of a standard object, the id of a custom one's definition.
+                return to18(value.text) or value.text
             record_id = to18(value.text)
             if record_id is None:
                 raise self.context.error(

@@ -67,6 +67,7 @@ OBJECTS: Final = (
     _object("ValidationRule", "03d", *_texts("ValidationName", "Description", "ErrorDisplayField", "ErrorMessage"),
             _flag("Active"), _ENTITY, *_METADATA),
     _object("WorkflowRule", "01Q", *_texts("Name", "TableEnumOrId"), *_METADATA),
+    _object("ApexClass", "01p", *_texts("Name", "Status", "Body", "NamespacePrefix"), _number("ApiVersion")),
     _object("ApexTrigger", "01q", *_texts("Name", "TableEnumOrId", "Status", "Body", "NamespacePrefix"),
             _number("ApiVersion"), _ENTITY, *(_flag(f"Usage{word}") for word in ("BeforeInsert", "BeforeUpdate",
             "BeforeDelete", "AfterInsert", "AfterUpdate", "AfterDelete", "AfterUndelete"))),
@@ -95,6 +96,7 @@ def tables(org: LocalOrg) -> Mapping[str, pl.DataFrame]:
         "CustomField": _custom_fields,
         "ValidationRule": _validation_rules,
         "WorkflowRule": _workflow_rules,
+        "ApexClass": lambda _: [],  # a local org runs no Apex, and keeps none
         "ApexTrigger": _triggers,
         "FlowDefinition": _flow_definitions,
         "Flow": _flow_versions,

@@ -233,14 +233,50 @@ const features = {
     const conn = await connect();
     const found = await conn.tooling.query("SELECT Id, Name FROM ApexClass LIMIT 1");
     const global = await conn.tooling.describeGlobal();
-    return { size: found.size, global: global.sobjects.length };
+    const field = await conn.tooling.query("SELECT Id, DeveloperName FROM CustomField WHERE EntityDefinitionId = 'Account'");
+    const made = await conn.tooling.sobject("CustomField").create(
+      { FullName: "Account.Js_Tool__c", Metadata: { type: "Text", label: "Tool", length: 12 } });
+    const one = await conn.tooling.sobject("CustomField").retrieve(made.id);
+    const changed = await conn.tooling.sobject("CustomField").update(
+      { Id: made.id, Metadata: { ...one.Metadata, length: 14 } });
+    const after = (await conn.describe("Account")).fields.find((item) => item.name === "Js_Tool__c");
+    const gone = await conn.tooling.sobject("CustomField").destroy(made.id);
+    const left = (await conn.describe("Account")).fields.some((item) => item.name === "Js_Tool__c");
+    return { classes: found.totalSize, global: global.sobjects.map((item) => item.name), fields: field.totalSize,
+      made, changed, length: after.length, gone, left };
   },
   async metadata() {
     const conn = await connect();
     const described = await conn.metadata.describe(version);
     const listed = await conn.metadata.list([{ type: "CustomObject" }], version);
-    const read = await conn.metadata.read("CustomObject", ["Project__c"]);
-    return { described: described.metadataObjects.length, listed: listed.map((item) => item.fullName), read: read.fullName };
+    const read = await conn.metadata.read("CustomObject", ["Project__c", "Nothing__c"]);
+    const object = { fullName: "Js__c", label: "Js", pluralLabel: "Jss", deploymentStatus: "Deployed",
+      sharingModel: "ReadWrite", nameField: { type: "Text", label: "Js Name" } };
+    const created = await conn.metadata.create("CustomObject", object);
+    const again = await conn.metadata.create("CustomObject", object);
+    const field = { fullName: "Js__c.Size__c", label: "Size", type: "Number", precision: 6, scale: 2 };
+    const made = await conn.metadata.create("CustomField", [field]);
+    const stored = await conn.sobject("Js__c").create({ Name: "row", Size__c: 1.25 });
+    const updated = await conn.metadata.update("CustomField", [{ ...field, label: "Width" }]);
+    const width = (await conn.metadata.read("CustomField", "Js__c.Size__c")).label;
+    const upserted = await conn.metadata.upsert("CustomField", [field,
+      { fullName: "Js__c.Note__c", label: "Note", type: "Text", length: 20 }]);
+    const fields = (await conn.sobject("Js__c").describe()).fields.map((item) => item.name);
+    const row = await conn.sobject("Js__c").retrieve(stored.id);
+    const gone = await conn.metadata.delete("CustomField", ["Js__c.Note__c", "Js__c.Nothing__c"]);
+    return { described: described.metadataObjects.length, listed: listed.map((item) => item.fullName), read, created,
+      again, made, updated, width, upserted, fields, row, gone };
+  },
+  async deploy() {
+    const conn = await connect();
+    conn.metadata.pollInterval = 50;
+    const result = await conn.metadata.deploy(org.archive, { singlePackage: true }).complete(true);
+    const wrong = await conn.metadata.deploy(org.broken, { singlePackage: true }).complete(true);
+    const status = await conn.metadata.checkDeployStatus(result.id, true);
+    const request = { apiVersion: version, singlePackage: true,
+      unpackaged: { types: [{ members: ["Deployed__c"], name: "CustomObject" }], version } };
+    const retrieved = await conn.metadata.retrieve(request).complete();
+    return { result, wrong, status: status.status, zip: retrieved.zipFile };
   },
 };
 

@@ -11,7 +11,17 @@ from functools import cache
 
 from isync_dagster.errors import ConfigError
 from isync_dagster.local_org.seeds.notation import Note, linked
-from isync_dagster.local_org.seeds.standard import customers, files, sales, service, setup
+from isync_dagster.local_org.seeds.standard import (
+    contracts,
+    customers,
+    files,
+    lists,
+    messages,
+    sales,
+    service,
+    setup,
+    teams,
+)
 from isync_dagster.schema.model import SObject
 
 # What every org has, whichever objects it is built for: ids of these are referred to from everywhere.
@@ -21,7 +31,8 @@ SETUP_OBJECTS = tuple(item.name for item, _ in setup.OBJECTS)
 @cache
 def standard_pairs() -> tuple[tuple[SObject, tuple[Note, ...]], ...]:
     """All standard objects with the notes that `linked` needs."""
-    return (*customers.OBJECTS, *sales.OBJECTS, *service.OBJECTS, *files.OBJECTS, *setup.OBJECTS)
+    rooms = (customers, sales, service, contracts, messages, teams, lists, files, setup)
+    return tuple(item for room in rooms for item in room.OBJECTS)
 
 
 @cache
