@@ -215,7 +215,12 @@ def _abort(plan: "Plan") -> dg.JobDefinition:
         shown = [{"object": item, **states} for item, states in done.states.items()]
         return dg.Output(
             None,
-            metadata={"run": done.run, "states": dg.MetadataValue.md(table(shown)), "unsettled": len(done.unsettled)},
+            metadata={
+                "run": done.run,
+                "states": dg.MetadataValue.md(table(shown)),
+                "unsettled": len(done.unsettled),
+                "go on with": f"isync {done.verb} {plan.template} --phase {config.phase}",
+            },
         )
 
     @dg.job(name=name, description=f"Stops the open run of a phase of {plan.template}; it stays open and can go on.")

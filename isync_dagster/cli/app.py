@@ -181,7 +181,8 @@ def abort(
     jobs: Annotated[str, typer.Option(help="Bulk jobs in flight: wait for them, or abort them.")] = "wait",
     why: Annotated[str, typer.Option(help="Kept with the run.")] = "",
 ) -> None:
-    """Stop the open runs cleanly, wherever they run: nothing new is sent, all is accounted; they can go on later."""
+    """Stop open runs, retries and rollbacks cleanly, wherever they run: nothing new is sent, all is accounted; they can go
+    on later."""
     from isync_dagster.cli import recovery as commands
 
     console = make_console()

@@ -98,9 +98,16 @@ def closed(run: Run) -> dict[str, Any] | None:
 def stamps_of(run: Run, object: str) -> pl.LazyFrame:
     """Id and the stamps (`STAMPS`) of an object's records at the end of the run; null where the object lacks one."""
     schema = {"Id": pl.String(), **{name: dtype(field) for name, field in STAMPS.items()}}
-    found = files.scan(_folder(run, object) / "*.parquet", schema)
+    folder = _folder(run, object)
+    found = files.scan(folder / "part-*.parquet", schema)
+    later = [name for name in files.names(folder) if name.endswith(".parquet") and not name.startswith("part-")]
+    if not later:
+        return found
+    # Sorted are only the records that were written to after the end.
     newest = pl.coalesce("SystemModstamp", "LastModifiedDate")
-    return found.sort(newest, nulls_last=False).unique("Id", keep="last", maintain_order=True)
+    again = files.scan([folder / name for name in later], schema).sort(newest, nulls_last=False)
+    again = again.unique("Id", keep="last", maintain_order=True)
+    return pl.concat([found.join(again, on="Id", how="anti"), again])
 
 
 def touched_since(run: Run, names: list[str]) -> str:

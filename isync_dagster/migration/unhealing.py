@@ -15,6 +15,7 @@ from dataclasses import replace
 
 import polars as pl
 
+from isync_dagster.migration.closing import refresh_stamps
 from isync_dagster.migration.healed import steps_of
 from isync_dagster.migration.healing import HealKeeper, HealStep, plan_heal
 from isync_dagster.migration.load import is_through, send_wave
@@ -127,6 +128,8 @@ def wait_again(job: SyncJob, going: Rollback) -> int:
         step = _step(going, run, plan)
         emptied = links.join(_refused(going, run, plan), on="source_id", how="anti")
         by = going.run.job
+        # Our own write is no change by others, when that run is undone in its turn.
+        refresh_stamps(job, run, step.name)
         log.add(
             plan.object,
             emptied.select("source_id", "field", "source_parent_id", "parent_object"),
