@@ -23,7 +23,7 @@ from isync_dagster.migration.mapped import proof_folder, prove
 from isync_dagster.migration.model import Progress, SyncJob
 from isync_dagster.migration.outcomes import counts_by, measured
 from isync_dagster.migration.preflight import preflight
-from isync_dagster.migration.remap import remap_rows, remapped, with_default_ids
+from isync_dagster.migration.remap import remap_rows, with_default_ids
 from isync_dagster.migration.runs import guard_orgs
 from isync_dagster.migration.scan_missing import PLACEHOLDER, missing_parents
 from isync_dagster.migration.writing import release_target
@@ -182,7 +182,7 @@ def _gate(job: SyncJob, run: Run) -> dict[str, Any]:
 
 def _as_if_loaded(job: SyncJob, run: Run, item: ObjectPlan) -> None:
     """Note which records would be in the target, so that their children resolve, and why others would not."""
-    rows = remapped(run, item.object) if _is_whole(run, item) else files.scan(_rows_path(run, item))
+    rows = files.scan(_rows_path(run, item))
     decided = pl.col("_decision").cast(pl.String)
     there = rows.filter(decided.is_in(IN_TARGET)).select(
         source_id="_source_id",
@@ -200,10 +200,6 @@ def _as_if_loaded(job: SyncJob, run: Run, item: ObjectPlan) -> None:
 
 def _rows_path(run: Run, item: ObjectPlan) -> Any:
     return run.remap_folder(item.object) / "part-00000.parquet"
-
-
-def _is_whole(run: Run, item: ObjectPlan) -> bool:
-    return files.exists(run.remap_folder(item.object) / "manifest.json")
 
 
 def _object(run: Run, item: ObjectPlan, totals: Mapping[str, int], samples: int) -> dict[str, Any]:
@@ -235,7 +231,8 @@ def _object(run: Run, item: ObjectPlan, totals: Mapping[str, int], samples: int)
 
 def _samples(rows: pl.LazyFrame, item: ObjectPlan, samples: int) -> list[dict[str, Any]]:
     """Some rows of each decision; those of updates with every field as it is and as it would be."""
-    name = next((mapping.target.name for mapping in item.fields if mapping.target.name_field), None)
+    named = [mapping.target.name for mapping in item.fields if mapping.target.name_field]
+    name = next(iter([*named, *(mapping.target.name for mapping in item.fields if mapping.target.name == "LastName")]), "")
     found = []
     for decision in (*IN_TARGET, "skipped", "blocked", "dropped"):
         few = rows.filter(pl.col("_decision").cast(pl.String) == decision).head(samples).collect()
@@ -244,7 +241,7 @@ def _samples(rows: pl.LazyFrame, item: ObjectPlan, samples: int) -> list[dict[st
                 {
                     "decision": decision,
                     "source_id": row["_source_id"],
-                    "name": _text(row.get(name or "")),
+                    "name": _text(row.get(name)),
                     "target_id": row["_target_id"],
                     "matched_by": row["_matched_by"],
                     "reason": row["_reason"],

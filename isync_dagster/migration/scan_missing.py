@@ -7,7 +7,6 @@ from typing import Any
 
 import polars as pl
 
-from isync_dagster.errors import RequestError
 from isync_dagster.migration import reading
 from isync_dagster.migration.model import SyncJob
 from isync_dagster.migration.remap import pairs_of
@@ -95,14 +94,15 @@ def _unresolved(job: SyncJob, run: Run, item: ObjectPlan, lookup: Lookup) -> pl.
     """The records whose parent is in the target neither now nor by what the scanned phases would bring, or too late."""
     name = lookup.target.name
     rows = files.scan(run.remap_folder(item.object) / "part-00000.parquet")
-    state = pl.lit("pending") if lookup.deferred else pl.col(f"_link.{name}").cast(pl.String)
+    later = lookup.deferred or name == item.self_level_field
+    state = pl.lit("pending") if later else pl.col(f"_link.{name}").cast(pl.String)
     rows = rows.select(
         "_source_id", parent_id=f"_from.{name}", _state=state, _decision=pl.col("_decision").cast(pl.String)
     ).drop_nulls("parent_id")
     known = pairs_of(job, run, lookup).select(parent_id="source_id", _known=pl.lit(True)).unique("parent_id")
     rows = rows.join(known, on="parent_id", how="left").with_columns(pl.col("_known").fill_null(False))
     unlinked = pl.col("_state").is_in(["pending", "failed", "defaulted", "dropped"])
-    late = pl.col("_known") & unlinked & pl.lit(not lookup.deferred)
+    late = pl.col("_known") & unlinked & pl.lit(not later)
     fate = (
         pl.when(pl.col("_decision").is_in(["blocked", "dropped"]))
         .then(pl.col("_decision"))
@@ -117,7 +117,6 @@ def _unresolved(job: SyncJob, run: Run, item: ObjectPlan, lookup: Lookup) -> pl.
         field=pl.lit(lookup.source.name),
         fate=fate,
         _later=late,
-        _reference=pl.lit(bool(lookup.references)),
     )
 
 
@@ -184,19 +183,9 @@ def _seen(job: SyncJob, run: Run, item: ObjectPlan, ids: pl.Series) -> pl.DataFr
     few = len(ids) <= ASK_BY_ID
     where = "Id IN ({})".format(", ".join(f"'{value}'" for value in ids.sort().to_list())) if few else ""
     folder = run.folder / "missing" / item.object
-    try:
-        reading.read(
-            job,
-            job.source,
-            object=item.object,
-            fields=fields,
-            where=where,
-            folder=folder,
-            stage="scan",
-            deleted=True,
-        )
-    except RequestError as error:
-        raise type(error)(f"{item.object}: parents that are missing could not be looked for: {error}") from error
+    reading.read(
+        job, job.source, object=item.object, fields=fields, where=where, folder=folder, stage="scan", deleted=True
+    )
     rows = reading.scan(folder, fields).filter(pl.col("Id").is_in(ids.implode()))
     deleted = pl.col("IsDeleted") if len(fields) > 1 else pl.lit(False)
     return rows.select(parent_id="Id", deleted=deleted).collect()

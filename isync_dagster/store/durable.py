@@ -69,7 +69,8 @@ class DurableLog:
         """Write one part: the log's own columns from `frame` (null where it lacks one), and where it came from."""
         folder, name = batch(template, phase, run), encode(part)
         found = self._parts(object)
-        own = [sequence for batch_, part_, sequence, _ in found if (batch_, part_) == (folder, name)]
+        mine = self.folder / object / folder
+        own = [sequence for _, part_, sequence, path in found if part_ == name and path.parent == mine]
         sequence = max(own) if own else max((sequence for _, _, sequence, _ in found), default=0) + 1
         lazy = frame.lazy()
         columns = set(lazy.collect_schema().names())
