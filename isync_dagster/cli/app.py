@@ -58,13 +58,19 @@ Production = Annotated[
 
 
 @orgs.command("check")
-def orgs_check(alias: Annotated[str | None, typer.Argument(help="Only this org.")] = None) -> None:
-    """Log in to the orgs and say what was found: id, kind, version, allowance, and whether it may be written to."""
+def orgs_check(
+    alias: Annotated[str | None, typer.Argument(help="Only this org.")] = None,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Try the right to hard delete: an empty job is created and aborted.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """Log in to the orgs and say what was found: id, edition, kind, user, permissions, what is left, and more."""
     from isync_dagster.cli import orgs as commands
 
     console = make_console()
     with errors_end_the_command(console):
-        code = commands.check(console, alias)
+        code = commands.check(console, alias, deep, json)
     raise typer.Exit(int(code))
 
 

@@ -12,7 +12,8 @@ from rich.table import Table
 
 from isync_dagster.assets.resources import connect
 from isync_dagster.assets.settings import Settings
-from isync_dagster.migration.inventory import Entry, inventory as take
+from isync_dagster.migration.inventory import Entry
+from isync_dagster.migration.inventory import inventory as take
 from isync_dagster.template import load_templates
 
 COLUMNS = (

@@ -56,7 +56,7 @@ def learned_rates(store: Store, source_org_id: str, target_org_id: str) -> Rates
 def forecast_error(store: Store, run: Run, plan: Plan, calls: int, seconds: float) -> dict[str, int | float]:
     """The newest forecast of the run's phase made before it, and its error, as numbers of the summary; {} without one."""
     scans = store.scans(run.job.source_org_id, run.job.target_org_id, run.job.template)
-    for scan in reversed(scans.list()):
+    for scan in reversed(scans.all()):
         found = scan.found
         if found is None or found["plan_hash"] != plan.hash or datetime.fromisoformat(found["at"]) > run.opened_at:
             continue

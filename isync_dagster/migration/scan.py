@@ -124,7 +124,9 @@ def _scan(job: SyncJob, real: Store, made: Scan, wanted: Sequence[str], samples:
 def _prove_once(job: SyncJob, run: Run, first: Run | None) -> None:
     """Look once a scan for the counterparts of earlier runs: a later phase must not look for those it pretends."""
     names = {item.object for item in job.plan.objects}
-    names |= {name for item in job.plan.objects for lookup in item.lookups for name in (*lookup.parents, *lookup.others)}
+    names |= {
+        name for item in job.plan.objects for lookup in item.lookups for name in (*lookup.parents, *lookup.others)
+    }
     for name in sorted(names):
         if first is None:
             prove(job, run, name)
@@ -232,7 +234,9 @@ def _object(run: Run, item: ObjectPlan, totals: Mapping[str, int], samples: int)
 def _samples(rows: pl.LazyFrame, item: ObjectPlan, samples: int) -> list[dict[str, Any]]:
     """Some rows of each decision; those of updates with every field as it is and as it would be."""
     named = [mapping.target.name for mapping in item.fields if mapping.target.name_field]
-    name = next(iter([*named, *(mapping.target.name for mapping in item.fields if mapping.target.name == "LastName")]), "")
+    name = next(
+        iter([*named, *(mapping.target.name for mapping in item.fields if mapping.target.name == "LastName")]), ""
+    )
     found = []
     for decision in (*IN_TARGET, "skipped", "blocked", "dropped"):
         few = rows.filter(pl.col("_decision").cast(pl.String) == decision).head(samples).collect()

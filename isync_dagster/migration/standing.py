@@ -18,7 +18,9 @@ PERMISSIONS = {
     "metadata": "PermissionsModifyMetadata",
 }
 """What is asked of `UserPermissionAccess`, the permissions of the user that asks."""
-BYPASS = re.compile(r"bypass|skip_?(automation|trigger|validation|flow)|disable_?(automation|trigger|validation|flow)", re.I)
+BYPASS = re.compile(
+    r"bypass|skip_?(automation|trigger|validation|flow)|disable_?(automation|trigger|validation|flow)", re.I
+)
 LIMITS = ("DailyApiRequests", "DailyBulkApiBatches", "DailyBulkV2QueryJobs", "DataStorageMB", "FileStorageMB")
 
 

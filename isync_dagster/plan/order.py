@@ -89,7 +89,9 @@ def _reasons(item: ObjectPlan, parent: str) -> list[str]:
     found = []
     for lookup in item.lookups:
         if parent in lookup.parents and not lookup.deferred and not lookup.kept:
-            kind = "master-detail" if lookup.target.master_detail else "required lookup" if lookup.required else "lookup"
+            kind = (
+                "master-detail" if lookup.target.master_detail else "required lookup" if lookup.required else "lookup"
+            )
             found.append(f"{kind} {lookup.source.name}")
     if parent in LOADED_AFTER.get(item.object, ()):
         found.append("a rule of the platform")

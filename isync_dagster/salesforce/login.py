@@ -153,7 +153,9 @@ class Login:
         try:
             token, url = self._over_http()
         except AuthenticationError as error:
-            raise AuthenticationError(f"{error}; log in anew: `isync orgs login {self._alias}`", **error.details) from None
+            raise AuthenticationError(
+                f"{error}; log in anew: `isync orgs login {self._alias}`", **error.details
+            ) from None
         rotated = self._credentials.refresh_token or tokens.refresh_token
         kept.save(replace(tokens, access_token=token, instance_url=url, refresh_token=rotated, at=time.time()))
         return token, url
@@ -179,6 +181,8 @@ class Login:
             except requests.RequestException as error:
                 raise no_answer(error, where=where, repeatable=True) from None
             except (KeyError, AttributeError, TypeError) as error:
+                if answers and answers[-1].status_code >= 500:
+                    raise TransientError(f"{where}: HTTP {answers[-1].status_code}") from None
                 # an answer of 200 without the keys of a login: a proxy's page, another service
                 raise AuthenticationError(f"{where}: the answer is not a Salesforce login ({error})") from None
             finally:

@@ -152,7 +152,9 @@ class OrgConfig(BaseModel):
         store, name = token_store(self._variables), token_name(alias, app.consumer_key or "")
         tokens = store.load(name)
         if tokens is None:
-            raise OrgsError(f"org '{alias}': nobody is logged in on this machine; `isync orgs login {alias}`", alias=alias)
+            raise OrgsError(
+                f"org '{alias}': nobody is logged in on this machine; `isync orgs login {alias}`", alias=alias
+            )
         return replace(
             app,
             login_url=tokens.login_url,
@@ -188,6 +190,7 @@ class OrgConfig(BaseModel):
             ca_file = self.path(self.ca_file)
             if not ca_file.exists():
                 raise OrgsError(f"org '{alias}': ca_file {ca_file} does not exist", alias=alias)
+        hidden: dict[str, Any] = {key: values.get(key) for key in SECRETS}
         return Credentials(
             auth=self.auth,
             login_url=values["login_url"],
@@ -198,7 +201,7 @@ class OrgConfig(BaseModel):
             sf_alias=values.get("sf_alias"),
             ca_file=ca_file,
             private_key=private_key,
-            **{key: values.get(key) for key in SECRETS},
+            **hidden,
         )
 
     @property

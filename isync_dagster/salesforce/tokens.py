@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
@@ -120,7 +121,9 @@ class TokenFile:
         except OSError as error:
             raise OrgsError(f"tokens in {self.path} cannot be read ({error.strerror})") from None
         if mode:
-            raise OrgsError(f"{self.path} holds tokens and others may read it: `chmod 600 {self.path}`, and log in anew")
+            raise OrgsError(
+                f"{self.path} holds tokens and others may read it: `chmod 600 {self.path}`, and log in anew"
+            )
         try:
             found: dict[str, Any] = json.loads(text)
         except ValueError:
@@ -166,7 +169,7 @@ class Keyring:
 def _keyring() -> Keyring | None:
     """The keyring, where the package is there and has a backend that keeps secrets (priority 1 and above)."""
     try:
-        import keyring
+        keyring = import_module("keyring")
     except ImportError:
         return None
     return Keyring(keyring) if getattr(keyring.get_keyring(), "priority", 0) >= 1 else None

@@ -66,9 +66,9 @@ class Scans:
 
     def newest(self) -> Scan | None:
         """The newest scan that came to its end, or None."""
-        return next((scan for scan in reversed(self.list()) if scan.found is not None), None)
+        return next((scan for scan in reversed(self.all()) if scan.found is not None), None)
 
-    def list(self) -> list[Scan]:
+    def all(self) -> list[Scan]:
         """All scans, oldest first."""
         return [self._scan(number) for number in self._numbers()]
 

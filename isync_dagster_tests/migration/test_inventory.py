@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 
@@ -27,7 +26,9 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[LocalOrg,
     names = ("Campaign", "Case", "Import_tmp__c", "Contempt__c", "Old_Plan__c", "Empty__c", "Thing__History")
     objects = linked([sobject(name, NAME) for name in names])
     with LocalOrg.create(folder / "org", objects, name="source", seed=31) as org:
-        rows = together(*(some(name, 3) for name in names if name not in ("Empty__c", "Campaign")), some("Campaign", 128))
+        rows = together(
+            *(some(name, 3) for name in names if name not in ("Empty__c", "Campaign")), some("Campaign", 128)
+        )
         apply(org, rows)
         with org.storage.transaction() as cursor:
             cursor.execute("""UPDATE "Old_Plan__c" SET "SystemModstamp" = TIMESTAMP '2019-03-01 10:20:30'""")
@@ -67,7 +68,9 @@ def test_what_an_org_holds(served: tuple[LocalOrg, Org]) -> None:
     assert found["Empty__c"].looks == ("empty",)
 
 
-def test_an_object_without_a_kept_count_is_counted(served: tuple[LocalOrg, Org], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_object_without_a_kept_count_is_counted(
+    served: tuple[LocalOrg, Org], monkeypatch: pytest.MonkeyPatch
+) -> None:
     _, client = served
     from isync_dagster.migration import inventory as module
 

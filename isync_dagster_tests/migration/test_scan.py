@@ -36,9 +36,7 @@ def files_of(folder: Path, *without: str) -> dict[str, bytes]:
 
 
 def missing(found: dict[str, Any]) -> dict[tuple[str, str, str], tuple[int, str]]:
-    return {
-        (row["object"], row["field"], row["reason"]): (row["records"], row["fate"]) for row in found["missing"]
-    }
+    return {(row["object"], row["field"], row["reason"]): (row["records"], row["fate"]) for row in found["missing"]}
 
 
 def test_a_scan_says_what_the_run_then_does_and_writes_nothing(world: World) -> None:
@@ -155,17 +153,13 @@ def test_a_line_that_is_not_there_and_a_parent_that_is_not_sent(world: World) ->
         )
     )
     found = scan(
-        world.job(
-            template(("Account", "Memo__c"), {"Account": {"insert_new": False, "match_key": ["Key__c"]}})
-        )
+        world.job(template(("Account", "Memo__c"), {"Account": {"insert_new": False, "match_key": ["Key__c"]}}))
     )
     told = missing(found)
     assert told["Memo__c", "WhatId", scan_missing.NOT_IN_SCOPE] == (2, "empty")
     assert decisions(found)["Account"] == {"skipped": 2}
     found = scan(
-        world.job(
-            template(("Account", "Contact"), {"Account": {"insert_new": False, "match_key": ["Key__c"]}})
-        )
+        world.job(template(("Account", "Contact"), {"Account": {"insert_new": False, "match_key": ["Key__c"]}}))
     )
     assert missing(found)["Contact", "AccountId", f"{scan_missing.NOT_SENT} (skipped)"] == (2, "empty")
 
