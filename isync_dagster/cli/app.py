@@ -294,13 +294,16 @@ def demo(
         int, typer.Option(min=100, help="Rows of the source org, roughly; used when the orgs are made.")
     ] = 20_000,
     folder: Annotated[Path, typer.Option(help="Where the two local orgs live.")] = Path(".isync/demo"),
+    serve: Annotated[
+        bool, typer.Option("--serve", help="Migrate nothing: serve both orgs to other commands, until Ctrl-C.")
+    ] = False,
 ) -> None:
     """Make two local orgs, migrate the demo template between them, and show what became of every record."""
     from isync_dagster.cli import demo as commands
 
     console = make_console()
     with errors_end_the_command(console):
-        code = commands.demo(console, rows, folder)
+        code = commands.serve(console, rows, folder) if serve else commands.demo(console, rows, folder)
     raise typer.Exit(int(code))
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import quote
 
 from isync_dagster.plan.forecast import storage_mb
+from isync_dagster.plan.rules import REFERENCE_RULES, STANDARD_BOOK
 from isync_dagster.salesforce.org import Org
 from isync_dagster.template.models import DEFAULT_TRANSACTIONAL_OBJECTS, Template
 
@@ -21,6 +22,8 @@ BATCH = 25
 """Queries of one composite/batch call (Salesforce's limit)."""
 COUNTS = 100
 STAMPS = ("SystemModstamp", "LastModifiedDate", "CreatedDate")
+SETUP = frozenset({*REFERENCE_RULES, "GroupMember", "QueueSobject", "PermissionSet", "PermissionSetAssignment"})
+SETUP -= {STANDARD_BOOK}
 COMPANIONS = ("Share", "History", "Feed", "ChangeEvent")
 NOT_ROWS = ("__mdt", "__e", "__x", "__b", "__Share", "__History", "__Feed", "__ChangeEvent")
 TEMPORARY = re.compile(
@@ -45,7 +48,7 @@ class Entry:
     storage_mb: float
     templates: tuple[str, ...]
     looks: tuple[str, ...]
-    """transactional, temporary, obsolete, empty, custom setting."""
+    """setup, transactional, temporary, obsolete, empty, custom setting."""
     why: str
 
     def to_json(self) -> dict[str, Any]:
@@ -113,6 +116,8 @@ def is_candidate(item: Mapping[str, Any]) -> bool:
 
 
 def _looks(entry: Entry, setting: bool, now: datetime, months: int) -> Iterable[tuple[str, str]]:
+    if entry.object in SETUP:
+        yield "setup", "of every org itself: found by natural key, not migrated"
     if entry.object in DEFAULT_TRANSACTIONAL_OBJECTS:
         yield "transactional", "daily business rather than master data"
     if setting:

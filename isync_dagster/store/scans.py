@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 from upath import UPath
@@ -15,6 +16,8 @@ from isync_dagster.store.clock import Clock, utc_now
 TRIES = 100
 KEPT = 20
 """Scans of a template that are kept; a new one removes older ones."""
+DEAD = timedelta(days=1)
+"""Age at which a scan that still has its rows is taken for killed."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +64,16 @@ class Scans:
             if files.create_if_absent(scan.folder / "opened.json", {"at": self.clock(), "by": by}):
                 for number in self._numbers()[:-KEPT]:
                     files.remove_tree(self._scan(number).folder)
+                self._sweep_dead()
                 return scan
         raise StoreError(f"Scans in {self.folder} begin too fast. Run again.")
+
+    def _sweep_dead(self) -> None:
+        """Remove the rows that killed scans have left."""
+        for scan in self.all():
+            opened = files.read_json(scan.folder / "opened.json")
+            if opened and self.clock() - datetime.fromisoformat(opened["at"]) > DEAD:
+                scan.sweep()
 
     def newest(self) -> Scan | None:
         """The newest scan that came to its end, or None."""

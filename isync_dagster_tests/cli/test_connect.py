@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import stat
+import sys
 import threading
 import webbrowser
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -20,22 +22,34 @@ from isync_dagster.cli.console import Exit
 from isync_dagster.errors import AuthenticationError
 from isync_dagster.local_org.faults import Fault
 from isync_dagster.local_org.local_org import LocalOrg
+from isync_dagster.local_org.seeds.dataset import apply
 from isync_dagster.local_org.seeds.notation import linked, sobject
 from isync_dagster.local_org.server import Served
 from isync_dagster.salesforce import login as login_module
 from isync_dagster.salesforce.org import Org
 from isync_dagster.salesforce.orgs import load_orgs
+from isync_dagster.salesforce.tokens import Keyring, Tokens, token_store
+from isync_dagster_tests.migration.world import rows_of
 
-ACCOUNT = sobject("Account", "Name string(255) cuN", prefix="001")
+SCHEMA = linked(
+    [
+        sobject("Account", "Name string(255) cuN", prefix="001"),
+        # What every org has: the permissions of the user that asks, in its one row. This edition knows no hard delete.
+        sobject("UserPermissionAccess", "Key__c string(9) cun; PermissionsViewAllData boolean cu; "
+                "PermissionsModifyAllData boolean cu; PermissionsModifyMetadata boolean cu"),
+    ]
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("org")
     with (
-        LocalOrg.create(folder / "org", linked([ACCOUNT]), name="web", seed=5, audit_fields=True) as org,
+        LocalOrg.create(folder / "org", SCHEMA, name="web", seed=5, audit_fields=True) as org,
         org.serve() as there,
     ):
+        mine = {"Key__c": "1", "PermissionsViewAllData": "true", "PermissionsModifyAllData": "false"}
+        apply(org, rows_of("UserPermissionAccess", [mine]))
         yield there
 
 
@@ -125,6 +139,7 @@ def test_login_check_renew_logout(
     assert found["user"]["username"] == served.credentials()["username"]
     assert found["may"]["set_audit_fields"] is True
     assert found["may"]["bulk_hard_delete"] is None, "the org does not say"
+    assert (found["may"]["view_all_data"], found["may"]["modify_all_data"]) == (True, False)
     assert kept(project) == tokens, "a fresh token is used as it is"
     deep = isync("orgs", "check", "web", "--deep")
     assert "bulk hard delete no" in flat(deep), deep.output
@@ -224,3 +239,32 @@ def test_a_refusal_in_the_browser_ends_the_login(project: Path, served: Served) 
         with pytest.raises(AuthenticationError, match="no login came"):
             callback.wait(attempt, clock=lambda: next(ticks))
     assert attempt.verifier not in repr(attempt)
+
+
+def test_a_keyring_is_used_where_there_is_one_that_keeps_secrets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: dict[tuple[str, str], str] = {}
+
+    class Ring:
+        priority = 5.0
+
+    ring = ModuleType("keyring")
+    for name, function in {
+        "get_keyring": Ring,
+        "get_password": lambda service, name: kept.get((service, name)),
+        "set_password": lambda service, name, text: kept.__setitem__((service, name), text),
+        "delete_password": lambda service, name: kept.pop((service, name)),
+    }.items():
+        setattr(ring, name, function)
+    monkeypatch.setitem(sys.modules, "keyring", ring)
+    store = token_store({"XDG_CONFIG_HOME": str(tmp_path)})
+    assert isinstance(store, Keyring)
+    tokens = Tokens("r", "a", "https://i", "https://l", "00D", "005", 1.0)
+    store.save("web key", tokens)
+    assert store.load("web key") == tokens
+    store.forget("web key")
+    assert store.load("web key") is None and not kept
+    monkeypatch.setattr(Ring, "priority", 0.0)
+    assert token_store({"XDG_CONFIG_HOME": str(tmp_path)}).place == str(tmp_path / "isync" / "tokens.json")
+    assert "'r'" not in repr(tokens)

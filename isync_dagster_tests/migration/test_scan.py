@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
+from upath import UPath
 
 from isync_dagster.errors import OrgsError
 from isync_dagster.migration import scan_missing
 from isync_dagster.migration.forecast import past_errors
 from isync_dagster.migration.scan import scan
+from isync_dagster.store import files
+from isync_dagster.store.scans import Scans
 from isync_dagster.store.store import Store
-from isync_dagster_tests.migration.world import EVERYTHING, World, migrate, rich_data, some, template, together
+from isync_dagster_tests.migration.world import World, migrate, rich_data, some, template, together
 
 WRITES = "(POST|PATCH|PUT|DELETE) .*/(sobjects|jobs/ingest|composite|tooling|async)"
+SOME = ("Account", "Contact", "Node__c", "Memo__c")
 BECOMES = {"insert": "inserted", "update": "updated"}
 
 
@@ -43,10 +48,10 @@ def test_a_scan_says_what_the_run_then_does_and_writes_nothing(world: World) -> 
     world.reset(rich_data())
     for side in ("source", "target"):
         world.watch(side, WRITES)
-    first = scan(world.job(template()))
+    first = scan(world.job(template(SOME)))
     assert (world.met("source"), world.met("target")) == (0, 0)
-    assert world.counts() == dict.fromkeys(EVERYTHING, 0)
-    job = world.job(template())
+    assert world.counts(*SOME) == dict.fromkeys(SOME, 0)
+    job = world.job(template(SOME))
     assert job.store.runs(job.key).latest() is None
     (folder,) = (world.store_folder / "scans").glob("*/*/*")
     assert not (folder / "work").exists(), "what was read is gone"
@@ -54,8 +59,8 @@ def test_a_scan_says_what_the_run_then_does_and_writes_nothing(world: World) -> 
     assert first["forecast"]["learned_from"] == 0
     assert "a guess with a wide range" in first["forecast"]["basis"]
 
-    done = migrate(world.job(template()))
-    assert decisions(first) == {name: done.states(name) for name in EVERYTHING}
+    done = migrate(world.job(template(SOME)))
+    assert decisions(first) == {name: done.states(name) for name in SOME}
     assert done.summary is not None
     numbers = done.summary.numbers
     assert numbers["forecast: scan"] == 1
@@ -68,7 +73,7 @@ def test_a_scan_says_what_the_run_then_does_and_writes_nothing(world: World) -> 
     world.delete("Memo__c", "m2")
     before = files_of(world.store_folder, "scans", "leases")
     world.watch("target", WRITES)
-    second = scan(world.job(template()))
+    second = scan(world.job(template(SOME)))
     assert world.met("target") == 0
     assert files_of(world.store_folder, "scans", "leases") == before, "neither run, id map nor tombstone is touched"
     assert second["forecast"]["learned_from"] == 1
@@ -83,11 +88,11 @@ def test_a_scan_says_what_the_run_then_does_and_writes_nothing(world: World) -> 
     assert changes == {
         ("Zip__c", "changed", "00001"), ("Zip__c", "changed", "00002"), ("Industry", "Energy", "New")
     }  # fmt: skip
-    again = migrate(world.job(template()))
-    assert decisions(second) == {name: again.states(name) for name in EVERYTHING}
+    again = migrate(world.job(template(SOME)))
+    assert decisions(second) == {name: again.states(name) for name in SOME}
     assert again.states("Memo__c") == {"identical": 6, "inserted": 1}
     assert again.summary is not None and again.summary.numbers["forecast: scan"] == 2
-    job = world.job(template())
+    job = world.job(template(SOME))
     assert [row["run"] for row in past_errors(job.store, job.plan)] == [1, 2]
 
 
@@ -216,3 +221,35 @@ def test_an_id_map_on_top_of_another_reads_both_and_writes_its_own(tmp_path: Pat
     assert own.objects() == ["Account", "Contact"]
     assert dict(own.read("Account").select("source_id", "target_id").collect().iter_rows()) == {"1": "a", "2": "c"}
     assert files_of(tmp_path / "real", "scans") == before
+
+
+def test_parents_that_are_fetched_are_counted_and_sent(world: World) -> None:
+    world.reset(
+        together(
+            some("Account", 3, Industry=lambda n: "Energy" if n == 2 else "New"),
+            some("Contact", 3, AccountId=lambda n: f"a{n}"),
+        )
+    )
+    recipe = template(
+        ("Account", "Contact"),
+        {"Contact": {"missing_parents": {"AccountId": "fetch_parent"}}},
+        conditions={"Account": {"where": "Industry != 'Energy'"}},
+    )
+    found = scan(world.job(recipe))
+    account = next(row for row in found["phases"][0]["objects"] if row["object"] == "Account")
+    assert (account["in_org"], account["counted"], account["in_scope"], account["fetched"]) == (3, 2, 3, 1)
+    assert found["missing"] == []
+
+
+def test_rows_of_a_killed_scan_are_removed_by_a_later_one(tmp_path: Path) -> None:
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    scans = Scans(UPath(tmp_path / "scans"), lambda: now)
+    dead = scans.open("a")
+    files.write_json(dead.work / "rows.json", {})
+    later = Scans(scans.folder, lambda: now + timedelta(hours=23))
+    alive = later.open("b")
+    files.write_json(alive.work / "rows.json", {})
+    assert files.exists(dead.work / "rows.json")
+    Scans(scans.folder, lambda: now + timedelta(hours=25)).open("c")
+    assert not files.exists(dead.work / "rows.json")
+    assert files.exists(alive.work / "rows.json")
