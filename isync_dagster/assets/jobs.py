@@ -13,6 +13,7 @@ from isync_dagster.assets.launch import phases_in_order, run_config, run_phase
 from isync_dagster.assets.operations import operation_jobs
 from isync_dagster.assets.recovery import recovery_jobs
 from isync_dagster.assets.rollback import rollback_job
+from isync_dagster.assets.scan import scan_job
 from isync_dagster.assets.stages import stages_of
 from isync_dagster.assets.work import boundary
 
@@ -31,7 +32,7 @@ class PhasesConfig(dg.Config):
 
 def template_jobs(plan: "Plan") -> list[Any]:
     """The jobs of a template."""
-    own = [_migrate(plan), _migrate_phases(plan), _validate(plan)]
+    own = [_migrate(plan), _migrate_phases(plan), _validate(plan), scan_job(plan)]
     return [*own, *recovery_jobs(plan), rollback_job(plan), *operation_jobs(plan)]
 
 

@@ -121,6 +121,7 @@ class Workbench:
     ) -> SyncJob:
         """The sync job of one phase, with both orgs logged in."""
         plan = self.plan(template)
+        more: dict[str, Any] = {"session": session} if session else {}
         return SyncJob(
             plan=plan,
             phase=phase,
@@ -132,7 +133,7 @@ class Workbench:
             progress=progress,
             templates_folder=self.settings.templates,
             opened_by=opened_by,
-            **({"session": session} if session else {}),
+            **more,
         )
 
 

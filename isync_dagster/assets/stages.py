@@ -9,6 +9,7 @@ import dagster as dg
 
 from isync_dagster.assets import describe, keys, metadata
 from isync_dagster.assets.resources import RunOptionsResource, Workbench
+from isync_dagster.assets.scan import scan_asset
 from isync_dagster.assets.verbs import verb
 from isync_dagster.assets.work import PRIORITY, RETRY, boundary, sync_job
 
@@ -29,7 +30,7 @@ def template_assets(plan: "Plan") -> list[dg.AssetsDefinition]:
     assets = [_preflight(plan, phases)]
     for item in plan.objects:
         assets += [_stage(plan, item, stage, phases) for stage in stages_of(item)]
-    return [*assets, _report(plan, phases)]
+    return [*assets, _report(plan, phases), scan_asset(plan)]
 
 
 def stages_of(item: "ObjectPlan") -> tuple[str, ...]:

@@ -18,6 +18,7 @@ VERBS: dict[str, str | Callable[..., Any]] = {
     keys.REMAP: "isync_dagster.migration.remap:remap",
     keys.LOAD: "isync_dagster.migration.load:load",
     keys.RELINK: "isync_dagster.migration.relink:relink",
+    "scan": "isync_dagster.migration.scan:scan",
     "finish": "isync_dagster.migration.finish:finish",
     "plan_rollback": "isync_dagster.migration.rollback:plan_rollback",
     "rollback": "isync_dagster.migration.rollback:rollback",

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from isync_dagster.cli import operate
+from isync_dagster.cli import operate, planning
 from isync_dagster.cli.console import EXIT_CODES, Exit, errors_end_the_command, exit_code_of, make_console, stop
 from isync_dagster.errors import IsyncError
 from isync_dagster.local_org import command as local_org
@@ -58,13 +58,19 @@ Production = Annotated[
 
 
 @orgs.command("check")
-def orgs_check(alias: Annotated[str | None, typer.Argument(help="Only this org.")] = None) -> None:
-    """Log in to the orgs and say what was found: id, kind, version, allowance, and whether it may be written to."""
+def orgs_check(
+    alias: Annotated[str | None, typer.Argument(help="Only this org.")] = None,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Try the right to hard delete: an empty job is created and aborted.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """Log in to the orgs and say what was found: id, edition, kind, user, permissions, what is left, and more."""
     from isync_dagster.cli import orgs as commands
 
     console = make_console()
     with errors_end_the_command(console):
-        code = commands.check(console, alias)
+        code = commands.check(console, alias, deep, json)
     raise typer.Exit(int(code))
 
 
@@ -289,13 +295,16 @@ def demo(
         int, typer.Option(min=100, help="Rows of the source org, roughly; used when the orgs are made.")
     ] = 20_000,
     folder: Annotated[Path, typer.Option(help="Where the two local orgs live.")] = Path(".isync/demo"),
+    serve: Annotated[
+        bool, typer.Option("--serve", help="Migrate nothing: serve both orgs to other commands, until Ctrl-C.")
+    ] = False,
 ) -> None:
     """Make two local orgs, migrate the demo template between them, and show what became of every record."""
     from isync_dagster.cli import demo as commands
 
     console = make_console()
     with errors_end_the_command(console):
-        code = commands.demo(console, rows, folder)
+        code = commands.serve(console, rows, folder) if serve else commands.demo(console, rows, folder)
     raise typer.Exit(int(code))
 
 
@@ -317,6 +326,7 @@ def ui(
 
 
 operate.register(app)
+planning.register(app, orgs)
 
 
 def main() -> None:

@@ -55,6 +55,11 @@ def make_console() -> Console:
     return console
 
 
+def quiet_console() -> Console:
+    """A console that shows nothing, for commands whose output is JSON."""
+    return Console(quiet=True)
+
+
 @contextmanager
 def errors_end_the_command(console: Console) -> Iterator[None]:
     """Show an error of ours as its message, and end with the exit status of its kind."""

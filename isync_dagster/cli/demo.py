@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -40,6 +42,26 @@ def demo(console: Console, rows: int, folder: Path) -> Exit:
         f"[dim]{time.monotonic() - started:.0f} s; `make ui` (`isync ui --demo`) shows the same in the Dagster UI.[/]"
     )
     return code
+
+
+def serve(console: Console, rows: int, folder: Path) -> Exit:
+    """Make the orgs where they are not there yet and serve them until Ctrl-C; a file tells shells how to reach them."""
+    _has_template()
+    make_orgs(console, rows, folder)
+    file = folder / "env"
+    with serving(folder):
+        values = {name: value for name, value in os.environ.items() if name.startswith("ISYNC_DEMO_")}
+        text = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in sorted(values.items()))
+        with os.fdopen(os.open(file, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w") as out:
+            out.write(text)
+        console.print(f"[green]✓[/] both orgs answer until Ctrl-C. In another shell: `. {escape(str(file))}`")
+        try:
+            threading.Event().wait()
+        except KeyboardInterrupt:
+            console.print("both orgs have ended")
+        finally:
+            file.unlink(missing_ok=True)
+    return Exit.OK
 
 
 def _has_template() -> None:

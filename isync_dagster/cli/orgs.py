@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -9,12 +13,13 @@ from rich.table import Table
 from isync_dagster.assets.resources import connect
 from isync_dagster.assets.settings import Settings
 from isync_dagster.assets.snapshots import known_objects, objects_needed, take_snapshot
-from isync_dagster.cli.console import Exit
+from isync_dagster.cli.console import Exit, quiet_console
 from isync_dagster.errors import ConfigError, IsyncError, OrgsError
 
 
-def check(console: Console, alias: str | None) -> Exit:
+def check(console: Console, alias: str | None, deep: bool = False, as_json: bool = False) -> Exit:
     """Log in to every org (or one) and print what it is; an org that fails does not stop the others."""
+    from isync_dagster.migration.standing import standing
     from isync_dagster.salesforce.orgs import load_orgs
 
     settings = Settings.from_env()
@@ -23,30 +28,48 @@ def check(console: Console, alias: str | None) -> Exit:
         known = ", ".join(sorted(configs)) or "none"
         raise OrgsError(f"{settings.orgs} has no org {alias!r} (found: {known}).")
     code = Exit.OK
+    told: list[dict[str, Any]] = []
+    screen = quiet_console() if as_json else console
     for name in [alias] if alias else sorted(configs):
         missing = configs[name].missing()
         if missing and alias is None:
-            console.print(f"[yellow]–[/] [bold]{escape(name)}[/] skipped: set {', '.join(missing)}")
+            screen.print(f"[yellow]–[/] [bold]{escape(name)}[/] skipped: set {', '.join(missing)}")
+            told.append({"alias": name, "skipped": missing})
             continue
         try:
-            console.print(
-                f"[green]✓[/] [bold]{escape(name)}[/] {_found(settings, name, configs[name].allow_production)}"
-            )
+            with connect(settings.orgs, name) as org:
+                found = standing(org, deep=deep)
         except IsyncError as error:
-            console.print(f"[red]✗[/] [bold]{escape(name)}[/] {escape(str(error))}", soft_wrap=True)
+            screen.print(f"[red]✗[/] [bold]{escape(name)}[/] {escape(str(error))}", soft_wrap=True)
+            told.append({"alias": name, "error": str(error)})
             code = Exit.CONFIGURATION if isinstance(error, ConfigError) else Exit.ORG
+            continue
+        told.append(found)
+        for line in _lines(found):
+            screen.print(line, soft_wrap=True)
+    if as_json:
+        console.out(json.dumps(told, indent=1, ensure_ascii=False), highlight=False)
     return code
 
 
-def _found(settings: Settings, alias: str, allow_production: bool) -> str:
-    with connect(settings.orgs, alias) as org:
-        identity, usage = org.identity(), org.usage
-    kind = "PRODUCTION" if identity.is_production else "sandbox" if identity.is_sandbox else identity.organization_type
-    writable = "yes" if not identity.is_production or allow_production else "no (allow_production is off)"
-    calls = f", {usage[0]:,} of {usage[1]:,} daily API calls used" if usage else ""
-    return escape(
-        f"{identity.org_id} {identity.name} ({kind}) at {identity.instance_url}, API {identity.api_version}, "
-        f"may be written to: {writable}{calls}"
+def _lines(found: Mapping[str, Any]) -> Iterator[str]:
+    kind = {"production": "PRODUCTION", "practice": found["edition"]}.get(found["kind"], found["kind"])
+    writable = "yes" if found["may_be_written_to"] else "no (allow_production is off)"
+    calls = found["left"].get("DailyApiRequests")
+    used = f", {calls['Max'] - calls['Remaining']:,} of {calls['Max']:,} daily API calls used" if calls else ""
+    yield f"[green]✓[/] [bold]{escape(found['alias'])}[/] " + escape(
+        f"{found['org_id']} {found['name']} ({kind}) at {found['url']}, API {found['api_version']}, "
+        f"may be written to: {writable}{used}"
+    )
+    yield escape(f"  user {found['user'].get('username', found['user']['id'])}, edition {found['edition']}")
+    said = {True: "yes", False: "no", None: "not visible"}
+    yield "  may: " + ", ".join(f"{name.replace('_', ' ')} {said[value]}" for name, value in found["may"].items())
+    if found["bypass"]:
+        yield "  bypass of automation: " + ", ".join(
+            f"{name} {'on' if value else 'off'}" for name, value in found["bypass"].items()
+        )
+    yield "  left: " + ", ".join(
+        f"{name} {left['Remaining']:,} of {left['Max']:,}" for name, left in found["left"].items()
     )
 
 

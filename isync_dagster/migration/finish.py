@@ -9,6 +9,7 @@ import polars as pl
 from isync_dagster.errors import ConfigError
 from isync_dagster.migration.closing import read_stamps
 from isync_dagster.migration.extract import extracted
+from isync_dagster.migration.forecast import forecast_error
 from isync_dagster.migration.healing import heal_after, notes_of
 from isync_dagster.migration.links import link_totals
 from isync_dagster.migration.load import errors_of
@@ -49,6 +50,7 @@ def summarize(job: SyncJob, run: Run) -> Summary:
     verdicts = [Verdict.from_json(data) for data in run.verdicts()]
     objects = tuple(_object(job, run, plan, verdicts) for plan in job.plan.objects_in(job.phase))
     used, allowed = job.target.usage or (0, 0)
+    seconds, calls = round((job.store.clock() - run.opened_at).total_seconds(), 1), calls_of(run)
     return Summary(
         template=job.plan.template,
         phase=job.phase,
@@ -63,10 +65,11 @@ def summarize(job: SyncJob, run: Run) -> Summary:
         objects=objects,
         warnings=job.plan.warnings,
         numbers={
-            "seconds": round((job.store.clock() - run.opened_at).total_seconds(), 1),
-            "API calls": calls_of(run),
+            "seconds": seconds,
+            "API calls": calls,
             "target allowance used": used,
             "target allowance": allowed,
+            **forecast_error(job.store, run, job.plan, calls, seconds),
         },
     )
 

@@ -112,6 +112,8 @@ class SyncJob:
     """Where the template lies: map files are named relative to it."""
     opened_by: str = "isync"
     """Who opened the run, as people would recognise it (a Dagster run id, a user)."""
+    reads_only: bool = False
+    """True for a scan: no org is written to, so that a production target needs no consent."""
     session: str = field(default_factory=lambda: secrets.token_hex(8))
     """All the work that was started at once has the same: a request to stop is for the sessions at work when it is made."""
 

@@ -53,7 +53,7 @@ def remap(job: SyncJob, object: str) -> Outcome:
                 # Another worker was at it a moment ago, and a load may read its rows by now.
                 return Outcome.from_json(recorded)
             with guarded(job, run) as job:
-                outcome = _remap(job, run, with_default_ids(job, run, plan), measure)
+                outcome = remap_rows(job, run, with_default_ids(job, run, plan), measure)
             files.write_json(_manifest(run, object), outcome.to_json())
             return kept(run, outcome)
 
@@ -87,7 +87,12 @@ def _manifest(run: Run, object: str) -> Any:
     return run.remap_folder(object) / "manifest.json"
 
 
-def _remap(job: SyncJob, run: Run, plan: ObjectPlan, measure: Measure) -> Outcome:
+def remap_rows(job: SyncJob, run: Run, plan: ObjectPlan, measure: Measure) -> Outcome:
+    """Decide the rows of an object and write them, whatever the gate says: what remap does behind it, and a scan.
+
+    The defaults of the plan's lookups are target ids (`with_default_ids`). Raises `MissingParentError` as `remap`, the
+    rows being written by then.
+    """
     job.progress(Progress(plan.object, "remap", "resolving references"))
     there = target_rows(job, run, plan)
     gone = prove(job, run, plan.object)

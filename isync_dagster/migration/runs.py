@@ -78,6 +78,8 @@ def guard_orgs(job: SyncJob) -> None:
                 f"planned for {planned}. Check orgs.yaml; if the org is meant to be another one, take a new snapshot: "
                 f"`isync orgs snapshot {alias} --template {job.plan.template}`."
             )
+    if job.reads_only:
+        return
     job.target.require_writable()
     if target.is_production and job.options.confirm_production != target.org_id:
         raise OrgsError(

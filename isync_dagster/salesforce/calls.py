@@ -8,6 +8,7 @@ answer is UnknownOutcome, to be settled by the caller.
 from __future__ import annotations
 
 import json as json_module
+import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -64,6 +65,14 @@ class OrgCalls:
         self._calls = 0
         self._usage: tuple[int, int] | None = None
         self._version = config.api_version
+        self._reads_only = False
+
+    def reading(self) -> Self:
+        """The same org and login through which nothing can be written: such a call raises `OrgsError`, unsent."""
+        view = object.__new__(type(self))
+        view.__dict__.update(self.__dict__)
+        view._reads_only = True
+        return view
 
     def __repr__(self) -> str:
         return f"Org({self.alias!r}, auth={self.config.auth!r})"
@@ -208,6 +217,8 @@ class OrgCalls:
 
     def _attempt(self, call: Call, grant: Grant, use: Callable[[requests.Response], None]) -> None:
         where = f"org '{self.alias}': {call.method} {call.path}"
+        if self._reads_only and not _only_reads(call):
+            raise OrgsError(f"{where}: not sent, for this connection only reads", alias=self.alias)
         with self._in_flight, self._pool.lend(fresh=not call.repeatable) as session:
             self._count()
             try:
@@ -279,6 +290,15 @@ class _Through(requests.Session):
             body=data,
             headers=ours,
         )
+
+
+def _only_reads(call: Call) -> bool:
+    """True for a call that changes no record and no setting: a read, a query job, a batch of reads."""
+    if call.method in _ALWAYS_REPEATABLE or re.search(r"/jobs/query(/|$)", call.path):
+        return True
+    if not call.path.endswith("/composite/batch") or not isinstance(call.body, bytes):
+        return False
+    return all(item.get("method") == "GET" for item in json_module.loads(call.body)["batchRequests"])
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""From credentials to an access token: six ways, one answer.
+"""From credentials to an access token: seven ways, one answer.
 
 simple-salesforce makes the SOAP and OAuth calls; what it drops (the scheme of the instance URL, a rotated
 refresh token) is read from the recorded answer. A login that was refused is not tried again by this object:
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import subprocess
 import threading
 import time
@@ -30,6 +31,10 @@ from isync_dagster.salesforce.orgs import Credentials
 from isync_dagster.salesforce.transport import SessionPool
 from isync_dagster.salesforce.tuning import Tuning
 from isync_dagster.salesforce.urls import checked_url, is_loopback
+
+FRESH_SECONDS = 45 * 60.0
+"""Age at which the access token of a login in the browser is renewed: orgs end a session after two idle hours by default."""
+AGAIN_SECONDS = 60.0
 
 # SOAP login() is gone from 65.0 on.
 SOAP_VERSION = "64.0"
@@ -57,6 +62,8 @@ class Grant:
     token: str = field(repr=False)
     instance_url: str
     number: int = 1
+    until: float = math.inf
+    """When it is renewed although it still works, by the monotonic clock."""
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("an access token is not pickled; log in where it is used")
@@ -80,11 +87,17 @@ class Login:
     def grant(self) -> Grant:
         """The present login; the first caller makes it."""
         grant = self._grant
-        if grant is not None:
+        if grant is not None and time.monotonic() < grant.until:
             return grant
         with self._lock:
             if self._grant is None:
                 self._grant = self._log_in(1)
+            elif time.monotonic() >= self._grant.until:
+                try:
+                    self._grant = self._log_in(self._grant.number + 1, self._grant.token)
+                except TransientError:
+                    # The present token may be good for long: it is used on, and renewed soon.
+                    self._grant = replace(self._grant, until=time.monotonic() + AGAIN_SECONDS)
             return self._grant
 
     def renew(self, stale: Grant) -> Grant:
@@ -97,29 +110,55 @@ class Login:
                         "new one into its environment variable, or use another auth kind",
                         alias=self._alias,
                     )
-                self._grant = self._log_in(stale.number + 1)
+                self._grant = self._log_in(stale.number + 1, stale.token)
             return self._grant
 
-    def _log_in(self, number: int) -> Grant:
+    def _log_in(self, number: int, stale: str | None = None) -> Grant:
         if self._refused is not None:
             raise self._refused
         try:
-            token, url = self._tuning.repeat(self._once)
+            token, url = self._tuning.repeat(lambda: self._once(stale))
         except (AuthenticationError, OrgsError) as error:
             self._refused = error
             raise
         given = self._credentials.instance_url
         url = checked_url(given or url, f"org '{self._alias}': instance_url")
         self._pool.know(url)
-        return Grant(token, url, number)
+        until = time.monotonic() + FRESH_SECONDS if self._credentials.auth == "web" else math.inf
+        return Grant(token, url, number, until)
 
-    def _once(self) -> tuple[str, str]:
+    def _once(self, stale: str | None = None) -> tuple[str, str]:
+        """Token and instance URL; `stale` is the token that is not good any more."""
         kind = self._credentials.auth
+        if kind == "web":
+            return self._from_browser(stale)
         if kind == "access_token":
             return self._credentials.access_token or "", self._credentials.instance_url or ""
         if kind == "sf_cli":
             return sf_cli_session(self._credentials.sf_alias or "")
         return self._over_http()
+
+    def _from_browser(self, stale: str | None) -> tuple[str, str]:
+        """The kept access token while it is fresh, else a new one for the kept refresh token, which is kept then.
+
+        Another process may have renewed it meanwhile: what it left is used.
+        """
+        kept = self._credentials.kept
+        tokens = kept.load() if kept is not None else None
+        if kept is None or tokens is None:
+            raise OrgsError(f"org '{self._alias}': logged out meanwhile; `isync orgs login {self._alias}`")
+        if tokens.access_token != stale and time.time() - tokens.at < FRESH_SECONDS:
+            return tokens.access_token, tokens.instance_url
+        self._credentials = replace(self._credentials, refresh_token=tokens.refresh_token)
+        try:
+            token, url = self._over_http()
+        except AuthenticationError as error:
+            raise AuthenticationError(
+                f"{error}; log in anew: `isync orgs login {self._alias}`", **error.details
+            ) from None
+        rotated = self._credentials.refresh_token or tokens.refresh_token
+        kept.save(replace(tokens, access_token=token, instance_url=url, refresh_token=rotated, at=time.time()))
+        return token, url
 
     def _over_http(self) -> tuple[str, str]:
         """Token and instance URL from a SOAP or OAuth login; TransientError where the server did not judge."""
@@ -142,6 +181,8 @@ class Login:
             except requests.RequestException as error:
                 raise no_answer(error, where=where, repeatable=True) from None
             except (KeyError, AttributeError, TypeError) as error:
+                if answers and answers[-1].status_code >= 500:
+                    raise TransientError(f"{where}: HTTP {answers[-1].status_code}") from None
                 # an answer of 200 without the keys of a login: a proxy's page, another service
                 raise AuthenticationError(f"{where}: the answer is not a Salesforce login ({error})") from None
             finally:

@@ -11,7 +11,7 @@ import difflib
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
@@ -19,11 +19,12 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator
 
 from isync_dagster.errors import OrgsError
+from isync_dagster.salesforce.tokens import Tokens, TokenStore, token_name, token_store
 from isync_dagster.salesforce.urls import checked_url
 
 LOGIN_URL = "https://login.salesforce.com"
 
-Auth = Literal["username_password", "client_credentials", "jwt", "refresh_token", "access_token", "sf_cli"]
+Auth = Literal["username_password", "client_credentials", "jwt", "refresh_token", "access_token", "sf_cli", "web"]
 
 SECRETS = frozenset({"password", "security_token", "consumer_secret", "refresh_token", "access_token"})
 
@@ -44,6 +45,7 @@ _KEYS: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {
     ),
     "access_token": (frozenset({"access_token", "instance_url"}), frozenset()),
     "sf_cli": (frozenset({"sf_alias"}), frozenset()),
+    "web": (frozenset({"consumer_key"}), frozenset({"consumer_secret", "login_url", "instance_url"})),
 }
 _LOGIN_KEYS = frozenset().union(*(needed | allowed for needed, allowed in _KEYS.values()))
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -140,7 +142,28 @@ class OrgConfig(BaseModel):
         return sorted({name for name in names if not environment.get(name)})
 
     def credentials(self, alias: str) -> Credentials:
-        """Everything the login needs, variables filled in; OrgsError names each one that is not set."""
+        """Everything the login needs, variables filled in; OrgsError names each one that is not set.
+
+        With `auth: web` the tokens of `isync orgs login` are part of it; OrgsError where there are none.
+        """
+        app = self.app(alias)
+        if self.auth != "web":
+            return app
+        store, name = token_store(self._variables), token_name(alias, app.consumer_key or "")
+        tokens = store.load(name)
+        if tokens is None:
+            raise OrgsError(
+                f"org '{alias}': nobody is logged in on this machine; `isync orgs login {alias}`", alias=alias
+            )
+        return replace(
+            app,
+            login_url=tokens.login_url,
+            refresh_token=tokens.refresh_token,
+            kept=Kept(store, name),
+        )
+
+    def app(self, alias: str) -> Credentials:
+        """As `credentials` without the tokens of a login in the browser: what such a login begins with."""
         missing = self.missing()
         if missing:
             raise OrgsError(
@@ -167,6 +190,7 @@ class OrgConfig(BaseModel):
             ca_file = self.path(self.ca_file)
             if not ca_file.exists():
                 raise OrgsError(f"org '{alias}': ca_file {ca_file} does not exist", alias=alias)
+        hidden: dict[str, Any] = {key: values.get(key) for key in SECRETS}
         return Credentials(
             auth=self.auth,
             login_url=values["login_url"],
@@ -177,7 +201,7 @@ class OrgConfig(BaseModel):
             sf_alias=values.get("sf_alias"),
             ca_file=ca_file,
             private_key=private_key,
-            **{key: values.get(key) for key in SECRETS},
+            **hidden,
         )
 
     @property
@@ -193,6 +217,22 @@ class OrgConfig(BaseModel):
         return _VARIABLE.sub(lambda match: variables.get(match.group(1), ""), text).strip(
             None if key not in SECRETS else "\r\n"
         )
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The place of one org's tokens."""
+
+    store: TokenStore
+    name: str
+
+    def load(self) -> Tokens | None:
+        """The tokens as they are now: another process may have renewed them."""
+        return self.store.load(self.name)
+
+    def save(self, tokens: Tokens) -> None:
+        """Keep renewed tokens."""
+        self.store.save(self.name, tokens)
 
 
 @dataclass(frozen=True)
@@ -213,6 +253,8 @@ class Credentials:
     refresh_token: str | None = field(default=None, repr=False)
     access_token: str | None = field(default=None, repr=False)
     private_key: str | None = field(default=None, repr=False)
+    kept: Kept | None = field(default=None, repr=False)
+    """Where the tokens of a login in the browser lie, to be kept up to date."""
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("credentials are not pickled; pass the org's alias and read orgs.yaml where it is used")

@@ -30,6 +30,8 @@ class DurableLog:
 
     folder: UPath
     clock: Clock = utc_now
+    beneath: UPath | None = None
+    """Another log's folder that is read as well, below this one's parts, and never written to: a rehearsal's."""
 
     KEY: ClassVar[tuple[str, ...]] = ()
     """What a row is about: of rows that are equal in it, the newest counts."""
@@ -38,17 +40,19 @@ class DurableLog:
 
     def objects(self) -> list[str]:
         """Objects that have rows."""
-        return files.names(self.folder)
+        below = files.names(self.beneath) if self.beneath is not None else []
+        return sorted({*below, *files.names(self.folder)})
 
     def parts(self, object: str) -> list[UPath]:
         """The parts of an object, oldest first."""
-        found = sorted((sequence, path) for _, _, sequence, path in self._parts(object))
-        return [self.folder / object / path for _, path in found]
+        found = sorted((sequence, str(path), path) for _, _, sequence, path in self._parts(object))
+        return [path for _, _, path in found]
 
-    def _parts(self, object: str) -> list[tuple[str, str, int, str]]:
-        """(batch, part, sequence, relative path) of each part: one listing."""
-        hits = (_PART.fullmatch(path) for path in files.find(self.folder / object_name(object)))
-        return [(hit[1], hit[2], int(hit[3]), hit[0]) for hit in hits if hit]
+    def _parts(self, object: str) -> list[tuple[str, str, int, UPath]]:
+        """(batch, part, sequence, path) of each part: one listing, and one of the folder beneath."""
+        folders = [root / object_name(object) for root in (self.beneath, self.folder) if root is not None]
+        hits = ((folder, _PART.fullmatch(path)) for folder in folders for path in files.find(folder))
+        return [(hit[1], hit[2], int(hit[3]), folder / hit[0]) for folder, hit in hits if hit]
 
     def _append(
         self,
@@ -65,7 +69,8 @@ class DurableLog:
         """Write one part: the log's own columns from `frame` (null where it lacks one), and where it came from."""
         folder, name = batch(template, phase, run), encode(part)
         found = self._parts(object)
-        own = [sequence for batch_, part_, sequence, _ in found if (batch_, part_) == (folder, name)]
+        mine = self.folder / object / folder
+        own = [sequence for _, part_, sequence, path in found if part_ == name and path.parent == mine]
         sequence = max(own) if own else max((sequence for _, _, sequence, _ in found), default=0) + 1
         lazy = frame.lazy()
         columns = set(lazy.collect_schema().names())

@@ -13,6 +13,8 @@
         ledger/<step>/<Object>/<chunk>/<attempt>/<n>-<state>.json
         claims/<step>/<Object>/  verdicts/<Object>/<name>.json  report/
         stops/<n>.json  stops/sessions/<session>.json  retries/<n>/…
+    scans/<src>--<tgt>/<template>/<n>/
+        opened.json  scan.json  missing/<Object>.parquet  work/…   the last only while the scan is going on
 
 Template, phase, step and part names become one path component each: letters, digits, `_` and `-` stay, every other
 byte becomes `~` and two hexadecimal digits, so that no name can leave its folder and no two names meet.
@@ -110,6 +112,10 @@ class Layout:
     def idmap(self, source_org_id: str, target_org_id: str) -> UPath:
         """The id map of an org pair, a folder an object."""
         return self.root / "idmap" / pair(source_org_id, target_org_id)
+
+    def scans(self, source_org_id: str, target_org_id: str, template: str) -> UPath:
+        """The scans of a template, a numbered folder each."""
+        return self.root / "scans" / pair(source_org_id, target_org_id) / encode(template)
 
     def pending(self, source_org_id: str, target_org_id: str) -> UPath:
         """The pending links of an org pair, a folder an object."""

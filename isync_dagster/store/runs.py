@@ -292,6 +292,8 @@ class Runs:
     layout: Layout
     job: JobKey
     clock: Clock = utc_now
+    first: int = 1
+    """Number of the first run: a rehearsal's comes after those of the store beneath it."""
 
     def current(self) -> Run | None:
         """The open run, or None."""
@@ -330,7 +332,7 @@ class Runs:
             latest = self.latest()
             if latest is not None and latest.is_open:
                 return latest
-            number = latest.number + 1 if latest is not None else 1
+            number = latest.number + 1 if latest is not None else self.first
             layout = self.layout.run(self.job, number)
             if files.create_if_absent(layout.transition(1), opening):
                 files.write_json(layout.plan, opening["plan"])

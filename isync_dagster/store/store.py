@@ -22,6 +22,7 @@ from isync_dagster.store.layout import JobKey, Layout, decode
 from isync_dagster.store.lease import TTL, LeaseDesk
 from isync_dagster.store.pending import Pending
 from isync_dagster.store.runs import Runs
+from isync_dagster.store.scans import Scans
 
 FORMAT = 1
 """The layout that this version of the tool reads and writes."""
@@ -33,6 +34,8 @@ class Store:
 
     layout: Layout
     clock: Clock = utc_now
+    beneath: Layout | None = None
+    """The store whose id map a rehearsal reads below its own, and never writes to."""
 
     @classmethod
     def open(cls, url: str, *, clock: Clock = utc_now, **storage_options: Any) -> Store:
@@ -77,11 +80,21 @@ class Store:
 
     def runs(self, job: JobKey) -> Runs:
         """The runs of a sync job."""
-        return Runs(self.layout, job, self.clock)
+        below = Runs(self.beneath, job).latest() if self.beneath is not None else None
+        return Runs(self.layout, job, self.clock, first=below.number + 1 if below is not None else 1)
 
     def idmap(self, source_org_id: str, target_org_id: str) -> IdMap:
         """The id map of an org pair."""
-        return IdMap(self.layout.idmap(source_org_id, target_org_id), self.clock)
+        below = self.beneath.idmap(source_org_id, target_org_id) if self.beneath is not None else None
+        return IdMap(self.layout.idmap(source_org_id, target_org_id), self.clock, below)
+
+    def scans(self, source_org_id: str, target_org_id: str, template: str) -> Scans:
+        """The scans of a template between an org pair."""
+        return Scans(self.layout.scans(source_org_id, target_org_id, template), self.clock)
+
+    def rehearsal(self, folder: UPath) -> Store:
+        """A store of its own in `folder` that knows this one's id map: what is done there leaves no trace here."""
+        return Store(Layout(folder), self.clock, self.layout)
 
     def pending(self, source_org_id: str, target_org_id: str) -> Pending:
         """The pending links of an org pair."""
