@@ -182,7 +182,7 @@ def _keys(item: Matched, source: Field, target: Field, facts: Facts) -> Iterable
         rows: int | None = 0
         advice = "Nothing to do: the target asks for less."
         if target.unique:
-            rows = facts.count(item.source.name, source.name, Ask.DUPLICATES)
+            rows = facts.count(item.source.name, source.name, Ask.DUPLICATES, int(target.case_sensitive))
             advice = (
                 f"{counted(rows)}Salesforce refuses the second row of a value (DUPLICATE_VALUE): make the values unique "
                 "in the source, or the field not unique in the target (--package does for custom fields)."

@@ -67,7 +67,7 @@ class Ask(StrEnum):
     DECIMALS = "decimals"
     """How many have more decimals than the limit."""
     DUPLICATES = "duplicates"
-    """How many share their value with another row."""
+    """How many share their value with another row; a limit of 1 tells upper from lower case."""
     PARENTS = "parents"
     """How many point at records of one of the named objects."""
 
