@@ -20,6 +20,19 @@ from isync_dagster.store.runs import Run
 from isync_dagster.store.store import Store
 from isync_dagster.template.models import Template
 
+__all__ = [
+    "COLUMNS",
+    "Compared",
+    "Difference",
+    "OrgComparison",
+    "Severity",
+    "compare_orgs",
+    "compare_template",
+    "drift_of",
+    "live_snapshot",
+    "movable_objects",
+]
+
 DESCRIBES = 8
 """Describe calls at the same time."""
 COMPARISON_VERSION = 1
@@ -172,11 +185,43 @@ def compare_template(
 
 
 def compare_orgs(
-    source: Snapshot, target: Snapshot, *, org: Org | None, with_data: bool = False, live: bool = True
+    source: Snapshot,
+    target: Snapshot,
+    *,
+    org: Org | None,
+    with_data: bool = False,
+    live: bool = True,
+    names: Iterable[str] | None = None,
 ) -> Compared:
-    """Compare the objects that `source` holds with those of the same name in `target`."""
-    pairs = tuple(Pair(name, name) for name in source.objects)
+    """Compare the objects that `source` holds (or those named) with those of the same name in `target`."""
+    pairs = tuple(Pair(name, name) for name in (source.objects if names is None else names))
     return _compared("", pairs, source, target, org, {}, lambda _: (), with_data, live)
+
+
+def drift_of(snapshot: Snapshot, live: Snapshot, names: Iterable[str]) -> OrgComparison:
+    """How an org's describes differ now from its snapshot, in both directions; nothing is asked of the rows.
+
+    Raises `ConfigError` where the snapshot is of another org.
+    """
+    was, now = snapshot.identity, live.identity
+    if was.org_id != now.org_id:
+        raise ConfigError(
+            f"The snapshot of {was.alias!r} is of org {was.org_id}, and orgs.yaml leads to {now.org_id} ({now.name}). "
+            f"Check orgs.yaml; if the org is meant to be another one: `isync orgs snapshot {was.alias}`."
+        )
+    pairs = tuple(Pair(name, name) for name in names)
+    found = compare(pairs, {name: snapshot.object(name) for name in names}, live.objects, both_ways=True)
+    return OrgComparison(
+        template="",
+        source=replace(was, alias=f"snapshot of {was.alias}"),
+        target=now,
+        objects=tuple(pair.source for pair in pairs),
+        differences=found.differences,
+        counted_by={},
+        notes=(f"The snapshot was taken {snapshot.fetched_at.isoformat(timespec='minutes')}.",),
+        compared_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        live=True,
+    )
 
 
 def _phases(template: Template, object: str) -> list[str]:

@@ -43,7 +43,6 @@ class Kind(StrEnum):
     PICKLIST_RESTRICTED = "picklist restricted"
     RECORD_TYPE = "record type"
     RELATIONSHIP = "relationship"
-    OBJECT_ADDED = "object added"
     FIELD_ADDED = "field added"
     PICKLIST_VALUE_ADDED = "picklist value added"
     RECORD_TYPE_ADDED = "record type added"
