@@ -139,8 +139,9 @@ def _all_of(words: type[Word], given: Iterable[str], option: str) -> list[Word]:
     found = []
     for text in given:
         plain = text.strip().lower().replace("_", " ").replace("-", " ")
-        if plain not in list(words):
-            raise ConfigError(f"{option} is {text!r}{did_you_mean(plain, list(words))} It takes {', '.join(words)}.")
+        known = [str(word) for word in words]
+        if plain not in known:
+            raise ConfigError(f"{option} is {text!r}{did_you_mean(plain, known)} It takes {', '.join(known)}.")
         found.append(words(plain))
     return found
 

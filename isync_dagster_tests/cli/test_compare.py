@@ -117,6 +117,14 @@ class Project:
     def run(self, *arguments: str) -> Result:
         return CliRunner().invoke(app, list(arguments))
 
+    def change(self, side: str, name: str, column: str, **attributes: object) -> None:
+        """Change a field of a running org."""
+        org: LocalOrg = getattr(self.bench, side)
+        item = org.schema[name]
+        fields = tuple(replace(one, **attributes) if one.name == column else one for one in item.fields)  # type: ignore[arg-type]
+        objects = [replace(one, fields=fields) if one.name == name else one for one in org.schema]
+        org.change_schema(objects, org.schema.automation)
+
     def kinds(self, *arguments: str) -> set[tuple[str, str, str, str]]:
         answer = self.run("compare", "core", "--json", *arguments)
         found = json.loads(answer.stdout)["differences"]
@@ -147,6 +155,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project
                 monkeypatch.setenv(f"{side}_TOKEN", str(credentials.security_token or ""))
             for name in ("ISYNC_TEMPLATES", "ISYNC_STORE", "ISYNC_ORGS", "COLUMNS"):
                 monkeypatch.delenv(name, raising=False)
+            monkeypatch.setenv("ISYNC_STORE", str(tmp_path / "store"))
             monkeypatch.chdir(tmp_path)
             yield Project(tmp_path, bench)
 
@@ -206,9 +215,13 @@ def test_a_package_makes_the_target_take_every_row(project: Project) -> None:
     assert projects["Kind__c"].to_list() == ["A", "B"]
     assert [float(size) for size in projects["Size__c"]] == [1.25, 123456.5]
     assert project.bench.target.table("Visit__c")["Notes__c"].to_list() == ["n" * 400]
-    # The newest run's extract answers now, without a call for rows.
-    offline = json.loads(project.run("compare", "core", "--json").stdout)
-    assert offline["differences"] == []
+    # What no query tells, the extract of that run does.
+    project.change("target", "Project__c", "Code__c", length=8)
+    answer = json.loads(project.run("compare", "core", "--json").stdout)
+    assert answer["counted_by"] == {"Project__c": "extract of run all 1"}
+    assert [(item["severity"], item["field"], item["rows"]) for item in answer["differences"]] == [
+        ("blocks", "Code__c", 1)
+    ]
 
 
 def test_a_patch_is_shown_first_and_keeps_the_text(project: Project) -> None:
@@ -245,12 +258,7 @@ def test_drift_and_any_objects_of_two_orgs(project: Project) -> None:
     assert project.run("orgs", "snapshot", "target", "--objects", "Account,Project__c").exit_code == 0
     same = project.run("orgs", "drift", "target")
     assert (same.exit_code, "No difference" in same.output) == (0, True), same.output
-    item = project.bench.target.schema["Project__c"]
-    fields = tuple(replace(one, length=10) if one.name == "Need__c" else one for one in item.fields)
-    project.bench.target.change_schema(
-        [one if one.name != "Project__c" else replace(one, fields=fields) for one in project.bench.target.schema],
-        project.bench.target.schema.automation,
-    )
+    project.change("target", "Project__c", "Need__c", length=10)
     drifted = project.run("orgs", "drift", "target", "--json")
     assert drifted.exit_code == BLOCKS
     (found,) = json.loads(drifted.stdout)["differences"]
