@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from isync_dagster.assets.checks import template_checks
+from isync_dagster.assets.comparing import compare_assets
 from isync_dagster.assets.executor import executor
 from isync_dagster.assets.jobs import shared_jobs, template_jobs
 from isync_dagster.assets.operations import cleanup_job, cleanup_schedule
@@ -27,7 +28,11 @@ def definitions(plans: Mapping[str, Plan], settings: Settings) -> dg.Definitions
     aliases = sorted({alias for plan in plans.values() for alias in (plan.source_alias, plan.target_alias)})
     cleanup = cleanup_job()
     return dg.Definitions(
-        assets=[*(asset for plan in plans.values() for asset in template_assets(plan)), *snapshot_assets(aliases)],
+        assets=[
+            *(asset for plan in plans.values() for asset in template_assets(plan)),
+            *(asset for plan in plans.values() for asset in compare_assets(plan)),
+            *snapshot_assets(aliases),
+        ],
         asset_checks=[check for plan in plans.values() for check in template_checks(plan)],
         jobs=[*(job for plan in plans.values() for job in template_jobs(plan)), *shared_jobs(aliases), cleanup],
         schedules=[cleanup_schedule(cleanup)],

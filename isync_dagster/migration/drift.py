@@ -1,7 +1,12 @@
-"""Does a describe snapshot still fit its org? Asked of the org itself before data moves."""
+"""Does a describe snapshot still fit its org? Asked of the org itself before data moves.
+
+What differs is found by the org compare (`schema.compare`): the plan's fields are the source, the live describe is the
+target. What is told is what would hurt the load.
+"""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
 from typing import Literal
 
@@ -9,9 +14,25 @@ from isync_dagster.errors import RequestError, SnapshotError
 from isync_dagster.migration.model import SyncJob
 from isync_dagster.plan.model import ObjectPlan
 from isync_dagster.salesforce.org import Org
+from isync_dagster.schema.compare import Difference, Kind, Pair, Severity, compare
 from isync_dagster.schema.model import Field, SObject
 
 Side = Literal["source", "target"]
+
+_HURT_A_READ = frozenset({Kind.FIELD_MISSING, Kind.FIELD_TYPE})
+_HURT_A_WRITE = frozenset(
+    {
+        Kind.FIELD_ACCESS,
+        Kind.FIELD_COMPUTED,
+        Kind.FIELD_LENGTH,
+        Kind.FIELD_PRECISION,
+        Kind.FIELD_REQUIRED,
+        Kind.PICKLIST_RESTRICTED,
+        Kind.PICKLIST_VALUE,
+    }
+)
+_ALWAYS = _HURT_A_READ | {Kind.FIELD_ACCESS}
+_WORDS = {"create": "created", "update": "updated"}
 
 
 def check_drift(job: SyncJob, plan: ObjectPlan, side: Side) -> None:
@@ -33,8 +54,8 @@ def check_drift(job: SyncJob, plan: ObjectPlan, side: Side) -> None:
         raise SnapshotError(
             f"The describe snapshot of {name} no longer fits the org {alias!r}:\n  "
             + "\n  ".join(differences)
-            + f"\nRefresh it with `isync orgs snapshot {alias} --objects {name}`, review the difference, reload the "
-            "code location and materialize again.",
+            + f"\nSee all of it with `isync orgs drift {alias}`. Refresh it with `isync orgs snapshot {alias} --objects "
+            f"{name}`, review the difference, reload the code location and materialize again.",
             object=name,
             alias=alias,
         )
@@ -63,27 +84,40 @@ def _used_fields(plan: ObjectPlan, side: Side) -> Iterable[Field]:
 
 
 def _differences(live: SObject, planned: Iterable[Field], *, writes: bool) -> Iterable[str]:
-    for field in planned:
-        now = live.field(field.name)
-        if now is None:
-            yield f"{field.name}: is not in the org (any more), or the user may not see it"
-        elif now.type != field.type:
-            yield f"{field.name}: was {field.type}, is {now.type}"
-        elif writes:
-            yield from _write_differences(field, now)
-
-
-def _write_differences(planned: Field, now: Field) -> Iterable[str]:
-    for flag, word in (("createable", "created"), ("updateable", "updated")):
-        if getattr(planned, flag) and not getattr(now, flag):
-            yield f"{planned.name}: can no longer be {word} by this user"
-    if now.required and not planned.required:
-        yield f"{planned.name}: is required now"
-    if 0 < now.length < planned.length:
-        yield f"{planned.name}: takes {now.length} characters, was {planned.length}"
-    if now.precision - now.scale < planned.precision - planned.scale or now.scale < planned.scale:
-        yield f"{planned.name}: is {now.type}({now.precision},{now.scale}), was ({planned.precision},{planned.scale})"
-    if now.restricted_picklist:
-        gone = planned.active_values() - now.active_values()
+    """A line for each difference that would hurt, in the order of the plan's fields."""
+    used = {field.name: field for field in planned}
+    before = SObject(live.name, fields=tuple(used.values()))
+    pair = Pair(live.name, live.name, inserts=False, updates=False)
+    hurts = _HURT_A_READ | _HURT_A_WRITE if writes else _HURT_A_READ
+    found: dict[str, list[Difference]] = defaultdict(list)
+    for item in compare([pair], {live.name: before}, {live.name: live}).differences:
+        # What loses nothing is told too where the plan was made for the other: a type, a right to write.
+        if item.kind in hurts and (item.severity is not Severity.COSMETIC or item.kind in _ALWAYS):
+            found[item.field].append(item)
+    for name, items in found.items():
+        gone = [item.value for item in items if item.kind is Kind.PICKLIST_VALUE]
         if gone:
-            yield f"{planned.name}: picklist values are gone: {', '.join(sorted(gone)[:5])}"
+            yield f"{name}: picklist values are gone: {', '.join(sorted(gone)[:5])}"
+        for item in items:
+            if item.kind is not Kind.PICKLIST_VALUE:
+                yield f"{name}: {_told(item, used[name], live.field(name))}"
+
+
+def _told(item: Difference, was: Field, now: Field | None) -> str:
+    if now is None:
+        return "is not in the org (any more), or the user may not see it"
+    match item.kind:
+        case Kind.FIELD_TYPE:
+            return f"was {was.type}, is {now.type}"
+        case Kind.FIELD_ACCESS:
+            words = item.target.removeprefix("may not ").split(" or ")
+            return f"can no longer be {' or '.join(_WORDS[word] for word in words)} by this user"
+        case Kind.FIELD_REQUIRED:
+            return "is required now"
+        case Kind.FIELD_LENGTH:
+            return f"takes {now.length} characters, was {was.length}"
+        case Kind.FIELD_PRECISION:
+            return f"is {now.type}({now.precision},{now.scale}), was ({was.precision},{was.scale})"
+        case Kind.PICKLIST_RESTRICTED:
+            return "takes no other values than those of its list now"
+    return f"is {item.target} now"

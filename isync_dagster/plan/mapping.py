@@ -38,6 +38,12 @@ def draft_object(item: Scoped, scope: frozenset[str], skip_missing: bool, proble
     return _Mapper(item, scope, skip_missing, problems).draft()
 
 
+def carried_fields(item: Scoped, scope: frozenset[str]) -> tuple[str, ...]:
+    """The source fields that the template would carry to a target that has every field, in the source's order."""
+    mapper = _Mapper(item, scope, True, Problems(item.name))
+    return tuple(field.name for field in item.source.fields if mapper.reason_to_stay(field) is None)
+
+
 class _Mapper:
     def __init__(self, item: Scoped, scope: frozenset[str], skip_missing: bool, problems: Problems) -> None:
         self._item = item
@@ -55,7 +61,7 @@ class _Mapper:
     def draft(self) -> Draft:
         self._migration_key()
         for source in self._item.source.fields:
-            reason = self._reason_to_stay(source)
+            reason = self.reason_to_stay(source)
             if reason is None:
                 reason = self._place(source)
             if reason is not None:
@@ -93,7 +99,7 @@ class _Mapper:
             self._problem(writer, f"is mapped to {target.name}, which receives the source id (migration_key)")
         self._draft.migration_key = target.name
 
-    def _reason_to_stay(self, source: Field) -> str | None:
+    def reason_to_stay(self, source: Field) -> str | None:
         """Why a source field is not carried, whatever the target looks like; None where it may be."""
         mapped = self._explicit.get(source.name.lower())
         if source.name == "Id":
