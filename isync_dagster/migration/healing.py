@@ -17,6 +17,7 @@ from upath import UPath
 
 from isync_dagster.errors import ConfigError, TransientError
 from isync_dagster.migration import reading
+from isync_dagster.migration.automation import ensure_off
 from isync_dagster.migration.chunks import cut
 from isync_dagster.migration.healed import healed_path, steps_of
 from isync_dagster.migration.links import link_states
@@ -219,6 +220,7 @@ def _step(job: SyncJob, step: _Step, holder: Run, ready: _Ready | None) -> list[
     run, plan = step.run, step.plan
     with measured() as measure:
         lease = hold_target(job, holder)
+        ensure_off(job, holder)
         if ready is not None:
             # A parent that somebody deleted meanwhile is no parent; who asked is told by the id map.
             for name in dict.fromkeys(name for lookup, _ in ready for name in (*lookup.parents, *lookup.others)):
