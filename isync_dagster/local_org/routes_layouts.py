@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 import base64
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from isync_dagster.local_org import describe
+from isync_dagster.local_org.automation.model import on
 from isync_dagster.local_org.ids import is_id, to18
 from isync_dagster.local_org.routes_schema import known
 from isync_dagster.local_org.web import ApiError, Call, Reply, Route, not_found, route
 from isync_dagster.schema.model import Field, PicklistValue, SObject
 
+if TYPE_CHECKING:
+    from isync_dagster.local_org.local_org import LocalOrg
+
 PICKLISTS: Final = ("picklist", "multipicklist")
 
 
-def values_of(field: Field, record_type_id: str) -> tuple[PicklistValue, ...]:
-    """The values that a record type offers: the active ones of the field."""
-    return tuple(entry for entry in field.picklist_values if entry.active)
+def values_of(org: LocalOrg, sobject: SObject, field: Field, record_type_id: str) -> tuple[PicklistValue, ...]:
+    """The values that a record type offers: those declared for it, else the active ones of the field."""
+    names = {info.developer_name.lower() for info in sobject.record_type_infos if info.record_type_id == record_type_id}
+    offered = next(
+        (
+            item.values
+            for item in on(org.schema.automation.record_type_values, sobject.name)
+            if item.name.lower() == field.name.lower() and item.record_type.lower() in names
+        ),
+        None,
+    )
+    return tuple(entry for entry in field.picklist_values if entry.active and (offered is None or entry.value in offered))
 
 
 def _record_types(call: Call, sobject: SObject) -> list[dict[str, Any]]:
@@ -28,7 +41,7 @@ def _layout_id(record_type_id: str) -> str:
     return to18("00h" + record_type_id[3:15])
 
 
-def _mapping(sobject: SObject, entry: dict[str, Any]) -> dict[str, Any]:
+def _mapping(org: LocalOrg, sobject: SObject, entry: dict[str, Any]) -> dict[str, Any]:
     record_type_id = to18(entry["recordTypeId"])
     return {
         **entry,
@@ -37,7 +50,7 @@ def _mapping(sobject: SObject, entry: dict[str, Any]) -> dict[str, Any]:
         "picklistsForRecordType": [
             {
                 "picklistName": field.name,
-                "picklistValues": [_value(entry) for entry in values_of(field, record_type_id)],
+                "picklistValues": [_value(entry) for entry in values_of(org, sobject, field, record_type_id)],
             }
             for field in sobject.fields
             if field.type in PICKLISTS
@@ -105,7 +118,7 @@ def layouts(call: Call) -> Reply:
     entries = _record_types(call, sobject)
     if not entries:
         raise not_found()
-    mappings = [_mapping(sobject, entry) for entry in entries]
+    mappings = [_mapping(call.org, sobject, entry) for entry in entries]
     if wanted := call.path.get("type"):
         one = next((item for item in mappings if is_id(wanted) and item["recordTypeId"] == to18(wanted)), None)
         if one is None:
@@ -185,7 +198,7 @@ def picklist_values(call: Call) -> Reply:
         raise ApiError(404, "INVALID_RECORD_TYPE_ID", "The requested record type ID does not exist")
     url = f"{call.base}/ui-api/object-info/{sobject.name}/picklist-values/{to18(wanted)}"
     fields = {
-        field.name: _field_values(sobject, field, to18(wanted), f"{url}/{field.name}")
+        field.name: _field_values(call.org, sobject, field, to18(wanted), f"{url}/{field.name}")
         for field in sobject.fields
         if field.type in PICKLISTS
     }
@@ -197,7 +210,7 @@ def picklist_values(call: Call) -> Reply:
     return Reply({"eTag": "", "picklistFieldValues": fields})
 
 
-def _field_values(sobject: SObject, field: Field, record_type_id: str, url: str) -> dict[str, Any]:
+def _field_values(org: LocalOrg, sobject: SObject, field: Field, record_type_id: str, url: str) -> dict[str, Any]:
     controller = sobject.field(field.controller_name) if field.controller_name else None
     controlling = [entry.value for entry in controller.picklist_values] if controller is not None else []
     values = [
@@ -207,7 +220,7 @@ def _field_values(sobject: SObject, field: Field, record_type_id: str, url: str)
             "validFor": valid_places(entry.valid_for) if controller is not None else [],
             "value": entry.value,
         }
-        for entry in values_of(field, record_type_id)
+        for entry in values_of(org, sobject, field, record_type_id)
     ]
     usual = next((entry.value for entry in field.picklist_values if entry.default_value), None)
     return {

@@ -20,6 +20,7 @@ from isync_dagster.migration.automation import (
     record_of,
     records_off,
     restore_left,
+    select,
     switch_off,
     switch_on,
 )
@@ -58,6 +59,7 @@ RULES = Automation.model_validate(
     }
 )  # fmt: skip
 ALL = {"off": list(KINDS)}
+REFUSED = {"kind": "status", "status": 403, "code": "INSUFFICIENT_ACCESS", "message": "insufficient access rights"}
 
 
 @pytest.fixture(scope="module")
@@ -152,11 +154,13 @@ def begun(world: World, **automation: Any) -> Any:
 
 
 def test_a_selection_by_kind_object_and_name(world: World) -> None:
-    begun(world, off=["validation_rules", "triggers", "flows"], keep=["Account.Watch"], only=["No_Zero", "watch"])
+    job = begun(world, off=["validation_rules", "triggers", "flows"], keep=["Account.Watch"], only=["No_Zero", "watch"])
     assert off(world) == {"validation_rules Account.No_Zero"}
-    release_all()
+    items = automation_of(job)
     with pytest.raises(ConfigError, match="no automation named Nope"):
-        begun(world, off=["flows"], only=["Nope"])
+        select(items, AutomationControl.model_validate({"off": ["flows"], "only": ["Nope"]}))
+    on_account = AutomationControl.model_validate({"off": "flows, triggers", "objects": "account"})
+    assert [key_of(item) for item in select(items, on_account)] == ["triggers Account.Watch", "flows Account.Stamp"]
 
 
 def test_an_error_of_the_run_puts_it_back(world: World) -> None:
@@ -227,9 +231,7 @@ def test_what_a_killed_process_left_is_put_back_once(world: World) -> None:
 def test_a_restore_that_fails_is_tried_again_and_said(world: World) -> None:
     dead(world)
     job = world.job(template(("Account",), automation=ALL))
-    refusal = {"kind": "status", "path": "tooling/sobjects/FlowDefinition", "method": "PATCH", "status": 400,
-               "times": None}  # fmt: skip
-    world.faults("target", refusal)
+    world.faults("target", {**REFUSED, "path": "PATCH .*/FlowDefinition/", "times": None})
     done, failed = restore_left(job.store, lambda _: job.target)
     assert done == []
     (text,) = failed
@@ -244,8 +246,7 @@ def test_a_restore_that_fails_is_tried_again_and_said(world: World) -> None:
 
 
 def test_what_cannot_be_switched_off_stops_the_run_before_it_writes(world: World) -> None:
-    world.faults("target", {"kind": "status", "path": "tooling/sobjects/WorkflowRule", "method": "PATCH",
-                            "status": 400, "times": 1})  # fmt: skip
+    world.faults("target", {**REFUSED, "path": "PATCH .*/WorkflowRule/", "times": 1})
     with pytest.raises(RequestError, match=r"could not be switched off, so nothing is sent: workflow_rules"):
         begun(world)
     assert off(world) == set()
