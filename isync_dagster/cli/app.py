@@ -115,11 +115,27 @@ def plan(template: Template) -> None:
 
 
 @app.command(epilog=EXIT_CODES)
-def migrate(template: Template, phase: Phases = None, confirm_production: Production = "") -> None:
+def migrate(
+    template: Template,
+    phase: Phases = None,
+    canary: Annotated[
+        int,
+        typer.Option(
+            min=0, metavar="N", help="Only the first N rows of each object, with their parents, in and out again."
+        ),
+    ] = 0,
+    confirm_production: Production = "",
+) -> None:
     """Migrate a template, phase after phase, as runs that the UI shows too."""
     from isync_dagster.cli import migrate as commands
 
     console = make_console()
+    if canary:
+        from isync_dagster.cli.canary import canary as try_rows
+
+        with errors_end_the_command(console):
+            code = try_rows(console, template, phase or [], canary, confirm_production)
+        raise typer.Exit(int(code))
     with errors_end_the_command(console):
         code = commands.migrate(console, template, phase or [], confirm_production)
     raise typer.Exit(int(code))

@@ -59,7 +59,9 @@ def automation(
         if action not in ACTIONS:
             raise ConfigError(f"{action!r} is no action: `isync automation {template}` takes {', '.join(ACTIONS)}.")
         chosen = [part.strip() for part in kinds.split(",") if part.strip()]
-        code = _act(console, template, action, chosen, object or [], only or [], keep or [], yes, json, confirm_production)
+        code = _act(
+            console, template, action, chosen, object or [], only or [], keep or [], yes, json, confirm_production
+        )
     raise typer.Exit(int(code))
 
 
@@ -157,7 +159,9 @@ def _status(console: Console, job: SyncJob, json: bool) -> Exit:
     for record in past:
         console.print(f"[dim]{escape(record.where)}: {escape(record.text)}.[/]", soft_wrap=True)
     for record in records:
-        console.print(f"[bold yellow]{escape(record.where)}[/]: {escape(record.text)}, by {escape(record.who)}.", soft_wrap=True)
+        console.print(
+            f"[bold yellow]{escape(record.where)}[/]: {escape(record.text)}, by {escape(record.who)}.", soft_wrap=True
+        )
         for name, why in record.data["failed"].items():
             console.print(f"  [red]could not be put back:[/] {escape(name)}: {escape(why)}", soft_wrap=True)
     if not records:

@@ -29,7 +29,9 @@ def values_of(org: LocalOrg, sobject: SObject, field: Field, record_type_id: str
         ),
         None,
     )
-    return tuple(entry for entry in field.picklist_values if entry.active and (offered is None or entry.value in offered))
+    return tuple(
+        entry for entry in field.picklist_values if entry.active and (offered is None or entry.value in offered)
+    )
 
 
 def _record_types(call: Call, sobject: SObject) -> list[dict[str, Any]]:

@@ -53,7 +53,7 @@ class Record:
     @property
     def is_off(self) -> bool:
         """True until all of it is put back."""
-        return self.data["state"] == OFF
+        return bool(self.data["state"] == OFF)
 
     @property
     def items(self) -> tuple[Item, ...]:
@@ -155,7 +155,7 @@ def ensure_off(job: SyncJob, run: Run) -> None:
     """
     wanted = job.plan.settings.automation
     if not wanted.acts and not files.exists(_by_hand(job)):
-        return
+        return None
     key = (str(job.store.root), run.label)
     with _lock:
         done = _done.get(key)
@@ -168,7 +168,7 @@ def ensure_off(job: SyncJob, run: Run) -> None:
         while not done.wait(0.1):
             if key not in _done:
                 return ensure_off(job, run)
-        return
+        return None
     try:
         on_release(job, run, lambda: _released(job, run))
         if wanted.acts:
@@ -317,7 +317,8 @@ def _restore(store: Store, path: UPath, org: Org, by: str, *, unless_alive: bool
 
 def _put_back(store: Store, org: Org, record: Record) -> dict[str, str]:
     """Switch on and look again, some times over; what is left off, and why. The record says either."""
-    left, failed = record.items, {}
+    left = record.items
+    failed: dict[str, str] = {}
     bypass = list(record.data["bypass"])
     gone: list[str] = []
     attempts = 0
@@ -328,7 +329,11 @@ def _put_back(store: Store, org: Org, record: Record) -> dict[str, str]:
         try:
             failed = switch(org, left, True, tests=record.data["tests"])
             kinds = list(dict.fromkeys(item.kind for item in left))
-            now = {key_of(item): item for item in list_automation(org, {item.object for item in left}, kinds)} if left else {}
+            now = (
+                {key_of(item): item for item in list_automation(org, {item.object for item in left}, kinds)}
+                if left
+                else {}
+            )
         except OrgError as error:
             now = None
             failed = {key_of(item): str(error) for item in left}
@@ -344,7 +349,12 @@ def _put_back(store: Store, org: Org, record: Record) -> dict[str, str]:
                 failed[f"bypass {part['name']}"] = str(error)
         if not failed:
             break
-    data = {**record.data, "failed": failed, "attempts": int(record.data["attempts"]) + attempts, "gone": sorted(set(gone))}
+    data = {
+        **record.data,
+        "failed": failed,
+        "attempts": int(record.data["attempts"]) + attempts,
+        "gone": sorted(set(gone)),
+    }
     if not failed:
         data |= {"state": ON, "on_at": _now(store)}
     files.write_json(record.path, data)
@@ -466,7 +476,9 @@ def _is_alive(store: Store, record: Record) -> bool:
     label = record.data["label"]
     desk = store.lease(record.data["target_org_id"])
     top = desk.top()
-    return bool(label) and top is not None and top.action != "free" and top.label == label and bool(desk.live_members(top))
+    return (
+        bool(label) and top is not None and top.action != "free" and top.label == label and bool(desk.live_members(top))
+    )
 
 
 def _by_hand(job: SyncJob) -> UPath:
@@ -483,7 +495,9 @@ def _objects(job: SyncJob, wanted: Sequence[str]) -> list[str]:
     scope = {item.target_object.lower(): item.target_object for item in job.plan.objects}
     unknown = [name for name in wanted if name.lower() not in scope]
     if unknown:
-        raise ConfigError(f"Not in scope of {job.plan.template!r}: {', '.join(unknown)}. In scope: {', '.join(scope.values())}.")
+        raise ConfigError(
+            f"Not in scope of {job.plan.template!r}: {', '.join(unknown)}. In scope: {', '.join(scope.values())}."
+        )
     return [scope[name.lower()] for name in wanted] or list(scope.values())
 
 

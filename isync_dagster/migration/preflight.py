@@ -112,7 +112,11 @@ def _caps(job: SyncJob, rows: Mapping[str, int]) -> Iterator[dict[str, Any]]:
 def _decided(job: SyncJob, row: dict[str, Any]) -> dict[str, Any]:
     """A finding on an object or the org as the template's decisions count it."""
     for item in job.plan.settings.preflight:
-        if item.check == row["kind"] and item.object in (None, row["object"]) and (not item.fields or row["field"] in item.fields):
+        if (
+            item.check == row["kind"]
+            and item.object in (None, row["object"])
+            and (not item.fields or row["field"] in item.fields)
+        ):
             row = {**row, "severity": str(item.severity)}
     return row
 

@@ -45,7 +45,9 @@ def known_of(job: SyncJob, run: Run, plan: ObjectPlan, frame: pl.LazyFrame) -> t
     for mapping in plan.fields:
         field = mapping.target
         if field.dependent_picklist and field.restricted_picklist and controller_of(field, plan) is None:
-            notes.append(f"{plan.object}.{field.name}: not judged against {field.controller_name}, which is not carried over")
+            notes.append(
+                f"{plan.object}.{field.name}: not judged against {field.controller_name}, which is not carried over"
+            )
     return Known(types, available, offered, _owners(job, run, plan), rows, decisions), notes
 
 
@@ -106,14 +108,17 @@ def _unique(
         return
     if any(part.is_lookup for part in plan.match_key):
         names = ", ".join(field.name for field in fields)
-        notes.append(f"{plan.object}: whether {names} is free in the target shows after remap, since the match key holds a lookup")
+        notes.append(
+            f"{plan.object}: whether {names} is free in the target shows after remap, since the match key holds a lookup"
+        )
         return
     there = _taken(job, run, plan, fields)
     own = job.store.idmap(job.plan.source_org_id, job.plan.target_org_id).read(plan.object)
     matched = match(frame, plan, own.select("source_id", "target_id"), there).select("_source_id", "_target_id")
-    sent = pl.lit(plan.insert_new) & pl.col("_target_id").is_null() | pl.lit(plan.update_existing) & pl.col(
-        "_target_id"
-    ).is_not_null()
+    sent = (
+        pl.lit(plan.insert_new) & pl.col("_target_id").is_null()
+        | pl.lit(plan.update_existing) & pl.col("_target_id").is_not_null()
+    )
     for field in fields:
         found = (
             unique_keys(frame, field, "_source_id")
@@ -135,7 +140,13 @@ def _taken(job: SyncJob, run: Run, plan: ObjectPlan, fields: list[Field]) -> pl.
     wanted = (ID, *fields)
     condition = " OR ".join(f"{field.name} != null" for field in fields)
     reading.read(
-        job, job.target, object=plan.target_object, fields=wanted, where=f"({condition})", folder=folder, stage="preflight"
+        job,
+        job.target,
+        object=plan.target_object,
+        fields=wanted,
+        where=f"({condition})",
+        folder=folder,
+        stage="preflight",
     )
     return reading.scan(folder, wanted)
 
@@ -146,9 +157,14 @@ def _taken(job: SyncJob, run: Run, plan: ObjectPlan, fields: list[Field]) -> pl.
 def access_of(job: SyncJob, plan: ObjectPlan, rows: int) -> Iterator[dict[str, Any]]:
     """An object that the loading user may not create or update; fields are compared by the drift check."""
     there = described(job, plan.target_object)
-    for flag, wanted, word in (("createable", plan.insert_new, "create"), ("updateable", plan.update_existing, "update")):
+    for flag, wanted, word in (
+        ("createable", plan.insert_new, "create"),
+        ("updateable", plan.update_existing, "update"),
+    ):
         if rows and wanted and not getattr(there, flag):
-            yield finding("access", plan.object, rows, f"the loading user may not {word} records of {plan.target_object}")
+            yield finding(
+                "access", plan.object, rows, f"the loading user may not {word} records of {plan.target_object}"
+            )
 
 
 def filters_of(plan: ObjectPlan, frame: pl.LazyFrame) -> Iterator[dict[str, Any]]:
@@ -160,7 +176,9 @@ def filters_of(plan: ObjectPlan, frame: pl.LazyFrame) -> Iterator[dict[str, Any]
     for item in filtered:
         if counts[item.target.name]:
             text = "the target filters the records that it may point at; which pass is not judged here"
-            yield finding("lookup_filter", plan.object, counts[item.target.name], text, item.target.name, severity="warn")
+            yield finding(
+                "lookup_filter", plan.object, counts[item.target.name], text, item.target.name, severity="warn"
+            )
 
 
 def duplicate_rules_of(job: SyncJob, rows: Mapping[str, int]) -> Iterator[dict[str, Any]]:
@@ -195,12 +213,21 @@ def limits_of(job: SyncJob, rows: Mapping[str, int]) -> Iterator[dict[str, Any]]
     ):
         left = (limits.get(name) or {}).get("Remaining")
         if left is not None and wanted > int(left):
-            text = f"about {wanted:,} {what} are needed, {left:,} are left for 24 hours: the run will stop and go on later"
+            text = (
+                f"about {wanted:,} {what} are needed, {left:,} are left for 24 hours: the run will stop and go on later"
+            )
             yield finding("api_budget", "", total, text, severity="warn")
 
 
 def finding(
-    kind: str, object: str, rows: int, message: str, field: str = "", *, severity: str = "error", sample: str | None = None
+    kind: str,
+    object: str,
+    rows: int,
+    message: str,
+    field: str = "",
+    *,
+    severity: str = "error",
+    sample: str | None = None,
 ) -> dict[str, Any]:
     """One row of the table of findings."""
     return {

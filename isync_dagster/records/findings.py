@@ -18,6 +18,7 @@ from isync_dagster.records.canonical import canonical
 from isync_dagster.records.typing import write
 from isync_dagster.schema.model import NUMBER_TYPES, TEXT_TYPES, Field
 from isync_dagster.schema.types import dtype
+from isync_dagster.template.kinds import WARNINGS
 from isync_dagster.template.models import CheckSeverity, PreflightDecision
 
 SHOWN = 255
@@ -26,26 +27,6 @@ SHOWN = 255
 FINDING = pl.Struct(
     {"check": pl.String, "severity": pl.String, "field": pl.String, "value": pl.String, "message": pl.String}
 )
-
-KINDS: Mapping[str, str] = {
-    "required": "Every field that the target requires has a value.",
-    "type": "Every value fits the type of the target's field.",
-    "length": "No text is longer than the target's field.",
-    "range": "Numbers and dates lie in the range of the target's field.",
-    "picklist": "Restricted picklists hold active values only.",
-    "dependent_picklist": "Values of dependent picklists go with the value of the controlling field.",
-    "record_type_picklist": "Restricted picklists hold only values that the record's type offers.",
-    "record_type": "Every record type is one that the loading user may use.",
-    "email": "E-mail addresses have the shape of one.",
-    "url": "URLs have the shape of one.",
-    "phone": "Phone numbers hold digits.",
-    "unique": "Values of unique fields are unique within the batch and free in the target.",
-    "owner": "Every owner has an active counterpart in the target.",
-}
-"""Kinds of findings on rows, with what is true where there is none."""
-
-WARNINGS = frozenset({"url", "phone", "owner"})
-"""Kinds that Salesforce takes all the same: reported, and no reason to stop unless a template says so."""
 
 _INT_MAX = 2**31 - 1
 _FIRST, _LAST = date(1700, 1, 1), date(4000, 12, 31)
@@ -98,7 +79,7 @@ _NOTHING_KNOWN = Known()
 def find(frame: pl.LazyFrame, plan: ObjectPlan, known: Known = _NOTHING_KNOWN) -> pl.LazyFrame:
     """The findings of a transformed frame, one row each; rows of `frame` without any do not appear.
 
-    Columns: `check` (one of `KINDS`), `severity` (error: Salesforce would refuse the row; warn: it takes it), `field`
+    Columns: `check` (one of `template.kinds.KINDS`), `severity` (error: Salesforce would refuse the row; warn: it takes it), `field`
     (target name), `_source_id`, `value` (what the target would get, its first 255 characters) and `message`, all
     String. One pass over `frame`.
     """
@@ -215,9 +196,7 @@ def _range(field: Field) -> _Check | None:
 
 
 def _is_restricted(field: Field) -> bool:
-    return (
-        field.restricted_picklist and bool(field.picklist_values) and field.type in ("picklist", "multipicklist")
-    )
+    return field.restricted_picklist and bool(field.picklist_values) and field.type in ("picklist", "multipicklist")
 
 
 def _outside(field: Field, accepted: Iterable[str]) -> tuple[pl.Expr, pl.Expr]:

@@ -65,7 +65,11 @@ def deploy(
     archive = zipped({**files, "package.xml": package(members, org.api_version)})
     boundary = f"isync-{secrets.token_hex(16)}"
     parts = (
-        ('Content-Disposition: form-data; name="json"', "application/json", json.dumps({"deployOptions": options}).encode()),
+        (
+            'Content-Disposition: form-data; name="json"',
+            "application/json",
+            json.dumps({"deployOptions": options}).encode(),
+        ),
         ('Content-Disposition: form-data; name="file"; filename="deploy.zip"', "application/zip", archive),
     )
     body = b"".join(
@@ -90,8 +94,7 @@ def deploy(
     )
     details = result.get("details") or {}
     failures = {
-        str(item.get("fullName")): str(item.get("problem"))
-        for item in _listed(details.get("componentFailures"))
+        str(item.get("fullName")): str(item.get("problem")) for item in _listed(details.get("componentFailures"))
     }
     failures |= {
         f"{item.get('name')}.{item.get('methodName')}": str(item.get("message"))

@@ -11,7 +11,9 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, Any, NamedTuple
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
+
+from isync_dagster.template.kinds import KINDS
 
 DEFAULT_TRANSACTIONAL_OBJECTS = (
     "Task",
@@ -287,6 +289,12 @@ class Caps(Block):
     deletes: Share | None = Field(None, description='Share of an object\'s rows that may be deletes ("1%").')
 
 
+def _kind(value: str) -> str:
+    if value not in KINDS:
+        raise ValueError(f"{value!r} is no kind of pre-flight finding; the kinds are {', '.join(KINDS)}")
+    return value
+
+
 class CheckSeverity(StrEnum):
     """How a finding of the pre-flight counts."""
 
@@ -298,7 +306,9 @@ class CheckSeverity(StrEnum):
 class PreflightDecision(Block):
     """A recorded decision on a kind of pre-flight finding."""
 
-    check: str = Field(description="The kind, as the finding names it: length, picklist, email, url, phone, ….")
+    check: Annotated[str, AfterValidator(_kind), WithJsonSchema({"enum": list(KINDS)})] = Field(
+        description="The kind, as the finding names it: length, picklist, email, …."
+    )
     object: str | None = Field(None, description="Only of this source object; none means all.")
     fields: Names = Field((), description="Only of these target fields; none means all.")
     severity: CheckSeverity = Field(description="error: blocks; warn: reported only; off: not looked at.")

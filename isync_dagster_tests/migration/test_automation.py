@@ -112,7 +112,7 @@ def test_what_is_on_the_objects_in_scope_is_listed(world: World) -> None:
         name: active for name, active in BEFORE.items() if "Part__c" not in name
     }
     assert found["flows Account.Stamp"].version == 2
-    assert list(found)[0] == "triggers Account.Watch"
+    assert next(iter(found)) == "triggers Account.Watch"
     with pytest.raises(ConfigError, match="Not in scope of 'world': Part__c"):
         automation_of(job, objects=["Part__c"])
 

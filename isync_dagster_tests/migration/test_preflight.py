@@ -44,13 +44,13 @@ def things(side: str) -> tuple[SObject, ...]:
     )  # fmt: skip
     text = THING.format(**own).replace("{{", "{").replace("}}", "}")
     types = [RecordTypeInfo("", name, name, active=True, available=True) for name in ("One", "Two")]
-    thing = sobject("Thing__c", text, record_types=types)
+    thing, notes = sobject("Thing__c", text, prefix="a01", record_types=types)
     shade = Field("Shade__c", "picklist", label="Shade", length=255, custom=True, nillable=True,
                   restricted_picklist=side == "target", dependent_picklist=True, controller_name="Tone__c",
                   picklist_values=(
                       PicklistValue("light", valid_for=valid_for(["a", "b", "c"], ["a", "b"])),
                       PicklistValue("dark", valid_for=valid_for(["a", "b", "c"], ["b", "c"]))))  # fmt: skip
-    return linked([replace(thing, fields=(*thing.fields, shade))])
+    return linked([(replace(thing, fields=(*thing.fields, shade)), notes)])
 
 
 USERS = {
@@ -76,7 +76,11 @@ BAD: Mapping[tuple[str, str], Mapping[str, Any]] = {
     ("picklist", "Tone__c"): {"Tone__c": "old", "Shade__c": None},
     ("picklist", "Tags__c"): {"Tags__c": "x;old"},
     ("dependent_picklist", "Shade__c"): {"Tone__c": "a", "Shade__c": "dark"},
-    ("record_type_picklist", "Tone__c"): {"RecordTypeId": "RecordType/Thing__c.Two", "Tone__c": "c", "Shade__c": "dark"},
+    ("record_type_picklist", "Tone__c"): {
+        "RecordTypeId": "RecordType/Thing__c.Two",
+        "Tone__c": "c",
+        "Shade__c": "dark",
+    },
     ("email", "Mail__c"): {"Mail__c": "a@b"},
     ("url", "Web__c"): {"Web__c": "not a url"},
     ("phone", "Call__c"): {"Call__c": "ask Jane"},
@@ -129,9 +133,11 @@ class Things(World):
                 expr = pl.format("c{}", pl.col("n"))
             for number, key in enumerate(kinds):
                 if name in BAD[key]:
-                    expr = pl.when(pl.col("bad") & (pl.col("which") == number)).then(
-                        pl.lit(BAD[key][name], dtype=pl.String)
-                    ).otherwise(expr)
+                    expr = (
+                        pl.when(pl.col("bad") & (pl.col("which") == number))
+                        .then(pl.lit(BAD[key][name], dtype=pl.String))
+                        .otherwise(expr)
+                    )
             values[name] = expr
         key = pl.format("t{}", pl.col("n"))
         data = DataSet()
@@ -213,7 +219,7 @@ def test_good_rows_pass_and_a_value_that_the_target_holds_does_not(world: Things
 
 
 def test_decisions_silence_or_change_a_kind_and_are_kept(world: Things) -> None:
-    world.plant(26, 2)
+    world.plant(52, 2)
     decisions = [
         {"check": kind, "severity": "warn", "why": "looked at"} for kind in dict.fromkeys(kind for kind, _ in BAD)
     ]
@@ -244,7 +250,9 @@ def test_caps_stop_before_anything_is_written(plain: World) -> None:
     assert plain.counts("Account") == {"Account": 0}
     plain.reset(some("Account", 5, Zip__c="1"), some("Account", 2, Zip__c="2"))
     keyed = {"Account": {"match_key": "Key__c"}}
-    with pytest.raises(PreflightError, match=r"Account: 2 of 5 rows \(40.0%\) are to be updated in 'target'; the templ"):
+    with pytest.raises(
+        PreflightError, match=r"Account: 2 of 5 rows \(40.0%\) are to be updated in 'target'; the templ"
+    ):
         migrate(plain.job(template(("Account",), keyed, caps={"updates": "20%"})))
     assert plain.counts("Account") == {"Account": 2}
     assert set(plain.values("target", "Account", "Zip__c").values()) == {"2"}
