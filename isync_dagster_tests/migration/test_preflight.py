@@ -20,13 +20,12 @@ from isync_dagster.local_org.seeds.notation import linked, sobject
 from isync_dagster.migration.extract import extract
 from isync_dagster.migration.preflight import preflight
 from isync_dagster.migration.reference_check import check_references
-from isync_dagster.migration.remap import remap
 from isync_dagster.migration.writing import release_all
 from isync_dagster.schema.model import Field, PicklistValue, RecordTypeInfo, SObject
 from isync_dagster.schema.snapshot import Snapshot
 from isync_dagster.store import files
 from isync_dagster.template import Template, parse_template
-from isync_dagster_tests.migration.world import World, current, migrate, serving_world, some, template, together
+from isync_dagster_tests.migration.world import World, current, migrate, send, serving_world, some, template, together
 
 KEY = "Key__c string(40) cune"
 THING = (
@@ -239,26 +238,6 @@ def test_decisions_silence_or_change_a_kind_and_are_kept(world: Things) -> None:
     assert "decision: length of Thing__c.Name counts as off: cut by a trigger" in outcome["notes"]
 
 
-def test_references_are_checked_after_remap(plain: World) -> None:
-    plain.reset(together(some("Account", 2), some("Part__c", 3, Account__c=lambda n: f"a{n % 2}")))
-    recipe = template(("Part__c",), continue_on_error=True)
-    job = plain.job(recipe)
-    extract(job, "Part__c")
-    preflight(job)
-    remap(job, "Part__c")
-    verdict = check_references(job, "Part__c")
-    assert (verdict.passed, verdict.severity, dict(verdict.numbers)) == (
-        False,
-        "error",
-        {"unresolved": 3, "blocked": 3},
-    )
-    listed = files.scan(current(job).folder / "preflight" / "references" / "Part__c.parquet").collect()
-    assert set(listed["value"]) == set(plain.ids("source", "Account").values())
-    plain.reset(together(some("Account", 2), some("Part__c", 3, Account__c=lambda n: f"a{n % 2}")))
-    done = migrate(plain.job(template(("Account", "Part__c"))))
-    assert check_references(done.job, "Part__c").passed
-
-
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     with serving_world(tmp_path_factory.mktemp("caps")) as made:
@@ -281,3 +260,20 @@ def test_caps_stop_before_anything_is_written(plain: World) -> None:
     plain.reset(some("Account", 5, Zip__c="1"), some("Account", 1, Zip__c="2"))
     done = migrate(plain.job(template(("Account",), keyed, caps={"updates": "20%", "rows": 5, "deletes": "1%"})))
     assert done.states("Account") == {"inserted": 4, "updated": 1}
+
+
+def test_references_are_checked_after_remap(plain: World) -> None:
+    data = together(some("Account", 2), some("Part__c", 3, Account__c=lambda n: f"a{n % 2}"))
+    plain.reset(data)
+    only = {"Account": {"where": "Key__c = 'a0'"}}
+    job = plain.job(template(("Account", "Part__c"), conditions=only, continue_on_error=True))
+    send(job)
+    verdict = check_references(job, "Part__c")
+    assert (verdict.passed, verdict.severity, dict(verdict.numbers)) == (
+        False,
+        "error",
+        {"unresolved": 1, "blocked": 1},
+    )
+    listed = files.scan(current(job).folder / "preflight" / "references" / "Part__c.parquet").collect()
+    assert listed["value"].to_list() == [plain.ids("source", "Account")["a1"]]
+    assert check_references(job, "Account").passed
