@@ -15,6 +15,7 @@ import dagster as dg
 from isync_dagster.assets import keys, metadata
 from isync_dagster.assets.judging import (
     CONSERVATION,
+    REFERENCES,
     REJECTED_ROWS,
     RELINKED,
     TARGET,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from isync_dagster.plan.model import ObjectPlan, Plan
 
 DESCRIPTIONS: Mapping[str, str] = {
+    "references": "Before anything of it is sent: every lookup that is not filled later has found its parent.",
     "conservation": "Every extracted record is in exactly one state, and the states add up to the rows extracted.",
     "rejected_rows": "Rows that Salesforce refused or that lack a required parent stay within the threshold.",
     "record_count": "Every record that this run says is in the target is found there when the target is read again.",
@@ -46,6 +48,7 @@ def template_checks(plan: "Plan") -> list[dg.AssetChecksDefinition]:
     checks: list[dg.AssetChecksDefinition] = []
     for item in plan.objects:
         checks += [
+            _checks(plan, item, REFERENCES),
             _checks(plan, item, CONSERVATION, blocking=True),
             _checks(plan, item, REJECTED_ROWS, blocking=not plan.settings.continue_on_error),
             _checks(plan, item, TARGET),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from isync_dagster.assets.automation import automation_hook, automation_sensor
 from isync_dagster.assets.checks import template_checks
 from isync_dagster.assets.comparing import compare_assets
 from isync_dagster.assets.executor import executor
@@ -36,7 +37,12 @@ def definitions(plans: Mapping[str, Plan], settings: Settings) -> dg.Definitions
         asset_checks=[check for plan in plans.values() for check in template_checks(plan)],
         jobs=[*(job for plan in plans.values() for job in template_jobs(plan)), *shared_jobs(aliases), cleanup],
         schedules=[cleanup_schedule(cleanup)],
-        sensors=[*(sensor for plan in plans.values() for sensor in recovery_sensors(plan)), *shared_sensors()],
+        sensors=[
+            *(sensor for plan in plans.values() for sensor in recovery_sensors(plan)),
+            *shared_sensors(),
+            automation_sensor(),
+            automation_hook(),
+        ],
         resources={"run_options": RunOptionsResource(), "workbench": Workbench(settings, plans)},
         executor=executor(settings.executor, settings.max_concurrent),
     )

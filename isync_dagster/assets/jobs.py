@@ -9,6 +9,8 @@ import dagster as dg
 from pydantic import Field
 
 from isync_dagster.assets import keys
+from isync_dagster.assets.automation import automation_job
+from isync_dagster.assets.canary import canary_job
 from isync_dagster.assets.launch import phases_in_order, run_config, run_phase
 from isync_dagster.assets.operations import operation_jobs
 from isync_dagster.assets.recovery import recovery_jobs
@@ -33,7 +35,14 @@ class PhasesConfig(dg.Config):
 def template_jobs(plan: "Plan") -> list[Any]:
     """The jobs of a template."""
     own = [_migrate(plan), _migrate_phases(plan), _validate(plan), scan_job(plan)]
-    return [*own, *recovery_jobs(plan), rollback_job(plan), *operation_jobs(plan)]
+    return [
+        *own,
+        *recovery_jobs(plan),
+        rollback_job(plan),
+        *operation_jobs(plan),
+        automation_job(plan),
+        canary_job(plan),
+    ]
 
 
 def shared_jobs(aliases: Iterable[str]) -> list[Any]:

@@ -28,8 +28,9 @@ class Judge:
 CONSERVATION = Judge("check_conservation", keys.LOAD, ("conservation",))
 REJECTED_ROWS = Judge("check_rejected_rows", keys.LOAD, ("rejected_rows",))
 TARGET = Judge("check_target", keys.LOAD, ("record_count", "relationships"))
+REFERENCES = Judge("check_references", keys.REMAP, ("references",))
 RELINKED = Judge("check_relinked", keys.RELINK, ("relinked",))
-JUDGES = (CONSERVATION, REJECTED_ROWS, TARGET, RELINKED)
+JUDGES = (REFERENCES, CONSERVATION, REJECTED_ROWS, TARGET, RELINKED)
 
 _locks: defaultdict[tuple[str, ...], threading.Lock] = defaultdict(threading.Lock)
 _made: dict[tuple[str, ...], tuple[Verdict, ...]] = {}

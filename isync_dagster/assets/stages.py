@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from isync_dagster.assets import describe, keys, metadata
+from isync_dagster.assets.preflight import preflight_asset
 from isync_dagster.assets.resources import RunOptionsResource, Workbench
 from isync_dagster.assets.scan import scan_asset
 from isync_dagster.assets.verbs import verb
@@ -27,7 +28,7 @@ KINDS: Mapping[str, set[str]] = {
 def template_assets(plan: "Plan") -> list[dg.AssetsDefinition]:
     """Every asset of a template; the dependencies mirror the lookups of its objects."""
     phases = dg.StaticPartitionsDefinition([phase.name for phase in plan.phases])
-    assets = [_preflight(plan, phases)]
+    assets = [preflight_asset(plan, phases)]
     for item in plan.objects:
         assets += [_stage(plan, item, stage, phases) for stage in stages_of(item)]
     return [*assets, _report(plan, phases), scan_asset(plan)]
@@ -115,31 +116,6 @@ def _materialize_elsewhere(context: dg.AssetExecutionContext, plan: "Plan", item
         if name not in done:
             empty = metadata.of_nothing(name)
             context.log_event(dg.AssetMaterialization(context.asset_key, partition=name, metadata=empty))
-
-
-def _preflight(plan: "Plan", phases: dg.StaticPartitionsDefinition) -> dg.AssetsDefinition:
-    @dg.asset(
-        key=keys.gate_key(plan.template, keys.PREFLIGHT),
-        deps=[keys.asset_key(plan.template, item.object, keys.EXTRACT) for item in plan.objects],
-        description=describe.preflight(plan),
-        group_name=keys.slug(plan.template),
-        kinds={"polars"},
-        owners=[keys.OWNER],
-        tags={keys.STAGE_TAG: keys.PREFLIGHT, keys.TEMPLATE_TAG: plan.template},
-        partitions_def=phases,
-        code_version=plan.hash,
-        pool=keys.pool(plan.target_alias),
-        retry_policy=RETRY,
-    )
-    def preflight(
-        context: dg.AssetExecutionContext, run_options: RunOptionsResource, workbench: dg.ResourceParam[Workbench]
-    ) -> dg.MaterializeResult[Any]:
-        with boundary():
-            job = sync_job(context, workbench, run_options.options(), plan.template, context.partition_key)
-            outcome = verb(keys.PREFLIGHT)(job)
-        return dg.MaterializeResult(metadata=metadata.of_outcome(outcome, plan.template))
-
-    return preflight
 
 
 def _report(plan: "Plan", phases: dg.StaticPartitionsDefinition) -> dg.AssetsDefinition:

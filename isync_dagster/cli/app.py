@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from isync_dagster.cli import compare, operate, planning
+from isync_dagster.cli import automation, compare, operate, planning
 from isync_dagster.cli.console import EXIT_CODES, Exit, errors_end_the_command, exit_code_of, make_console, stop
 from isync_dagster.errors import IsyncError
 from isync_dagster.local_org import command as local_org
@@ -121,11 +121,27 @@ def plan(template: Template) -> None:
 
 
 @app.command(epilog=EXIT_CODES)
-def migrate(template: Template, phase: Phases = None, confirm_production: Production = "") -> None:
+def migrate(
+    template: Template,
+    phase: Phases = None,
+    canary: Annotated[
+        int,
+        typer.Option(
+            min=0, metavar="N", help="Only the first N rows of each object, with their parents, in and out again."
+        ),
+    ] = 0,
+    confirm_production: Production = "",
+) -> None:
     """Migrate a template, phase after phase, as runs that the UI shows too."""
     from isync_dagster.cli import migrate as commands
 
     console = make_console()
+    if canary:
+        from isync_dagster.cli.canary import canary as try_rows
+
+        with errors_end_the_command(console):
+            code = try_rows(console, template, phase or [], canary, confirm_production)
+        raise typer.Exit(int(code))
     with errors_end_the_command(console):
         code = commands.migrate(console, template, phase or [], confirm_production)
     raise typer.Exit(int(code))
@@ -328,6 +344,7 @@ def ui(
 operate.register(app)
 planning.register(app, orgs)
 compare.register(app, orgs)
+automation.register(app)
 
 
 def main() -> None:

@@ -13,6 +13,7 @@ import dagster as dg
 
 from isync_dagster.assets.settings import Settings
 from isync_dagster.assets.worker import reap
+from isync_dagster.cli.automation import put_back_what_is_left
 from isync_dagster.migration.reaping import reap_store
 from isync_dagster.store.store import Store
 
@@ -54,9 +55,14 @@ def prepare() -> Path:
 
 @contextmanager
 def dagster_instance() -> Iterator[dg.DagsterInstance]:
-    """The Dagster instance of the home, after reaping what dead processes left: runs, pool slots, leases, temporaries."""
+    """The Dagster instance of the home, after reaping what dead processes left: runs, pool slots, leases, temporaries.
+
+    Automation of a target that a dead process left switched off is put back on.
+    """
     prepare()
     with dg.DagsterInstance.get() as instance:
         reap(instance)
-        reap_store(Store.open(Settings.from_env().store))
+        settings = Settings.from_env()
+        reap_store(Store.open(settings.store))
+        put_back_what_is_left(settings)
         yield instance

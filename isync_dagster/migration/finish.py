@@ -7,6 +7,7 @@ from dataclasses import replace
 import polars as pl
 
 from isync_dagster.errors import ConfigError
+from isync_dagster.migration.automation import notes_on, restore
 from isync_dagster.migration.closing import read_stamps
 from isync_dagster.migration.extract import extracted
 from isync_dagster.migration.forecast import forecast_error
@@ -25,17 +26,21 @@ from isync_dagster.store.runs import Run
 
 
 def finish(job: SyncJob) -> Summary:
-    """Close the run with a last look at what it wrote, give the lease back, write the report; the run stays open while an object is not through."""
+    """Close the run with a last look at what it wrote, put automation back, give the lease back, write the report.
+
+    The run stays open while an object is not through, or automation of the target could not be put back.
+    """
     run = current_run(job)
     _refuse_unfinished(job, run)
     healed = heal_after(job, run)
+    switched = restore(job, run)
     with measured() as measure:
         read_stamps(job, run)
         kept(run, Outcome("", "closing", run.number, calls=measure.calls, seconds=measure.seconds))
     summary = summarize(job, run)
     summary = replace(
         summary,
-        warnings=(*summary.warnings, *notes_of(healed)),
+        warnings=(*summary.warnings, *notes_of(healed), *(notes_on(switched) if switched else ())),
         state="closed",
         closed_at=job.store.clock().isoformat(timespec="seconds"),
     )

@@ -16,6 +16,7 @@ from upath import UPath
 
 from isync_dagster.errors import ConfigError, TransientError
 from isync_dagster.migration import reading
+from isync_dagster.migration.automation import ensure_off
 from isync_dagster.migration.chunks import cut
 from isync_dagster.migration.closing import refresh_stamps
 from isync_dagster.migration.healed import healed_path, steps_of
@@ -236,6 +237,7 @@ def _step(job: SyncJob, step: HealStep, holder: Run, ready: _Ready | None) -> li
     _refuse_half_undone(job)
     with measured() as measure:
         lease = hold_target(job, holder)
+        ensure_off(job, holder)
         if ready is not None:
             # A parent that somebody deleted meanwhile is no parent; who asked is told by the id map.
             for name in dict.fromkeys(name for lookup, _ in ready for name in (*lookup.parents, *lookup.others)):

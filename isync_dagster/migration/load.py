@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 
 from isync_dagster.errors import UnsettledError
+from isync_dagster.migration.automation import ensure_off
 from isync_dagster.migration.chunks import cut
 from isync_dagster.migration.mapped import FOLLOWED
 from isync_dagster.migration.model import IN_TARGET, Outcome, State, SyncJob
@@ -64,6 +65,7 @@ def _load(job: SyncJob, run: Run, plan: ObjectPlan) -> None:
     """Send what is to be sent."""
     rows = remapped(run, plan.object)
     lease = hold_target(job, run)
+    ensure_off(job, run)
     stop_over_unknown(job, run, plan)
     account_unsent(job, run, plan, rows, "remap")
     with guarded(job, run) as job:

@@ -6,7 +6,7 @@ that are not unique in the source or the target, and values that the target woul
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import polars as pl
@@ -17,6 +17,14 @@ from isync_dagster.migration.drift import check_drift
 from isync_dagster.migration.extract import extracted
 from isync_dagster.migration.model import Outcome, SyncJob
 from isync_dagster.migration.outcomes import Measure, kept, measured
+from isync_dagster.migration.preflight_orgs import (
+    access_of,
+    duplicate_rules_of,
+    filters_of,
+    finding,
+    known_of,
+    limits_of,
+)
 from isync_dagster.migration.references import reference_map, standard_price_book
 from isync_dagster.migration.runs import current_run, guard_orgs
 from isync_dagster.migration.stopping import guarded
@@ -29,16 +37,9 @@ from isync_dagster.records.match import duplicate_keys
 from isync_dagster.records.transform import transform
 from isync_dagster.store import files
 from isync_dagster.store.runs import Run
+from isync_dagster.template.models import PreflightDecision
 
 SAMPLES = 20
-FINDINGS = {
-    "object": pl.String,
-    "check": pl.String,
-    "field": pl.String,
-    "value": pl.String,
-    "message": pl.String,
-    "_source_id": pl.String,
-}
 
 
 def preflight(job: SyncJob) -> Outcome:
@@ -60,31 +61,69 @@ def _preflight(job: SyncJob, run: Run, measure: Measure) -> Outcome:
         reference_map(job, run, name)
     if any(plan.object == "Pricebook2" for plan in job.plan.objects_in(job.phase)):
         standard_price_book(job, run)
-    rows, table, blocking = 0, [], []
-    for plan in job.plan.objects_in(job.phase):
+    plans = job.plan.objects_in(job.phase)
+    rows = {plan.object: extracted(run, plan).select(pl.len()).collect().item() for plan in plans}
+    table: list[dict[str, Any]] = list(_caps(job, rows))
+    blocking = list(table)
+    notes: list[str] = []
+    for plan in plans:
         check_drift(job, plan, "target")
-        rows += extracted(run, plan).select(pl.len()).collect().item()
-        for row, blocks in _object_findings(job, run, plan):
+        for row, blocks in _object_findings(job, run, plan, rows[plan.object], notes):
             table.append(row)
             if blocks:
                 blocking.append(row)
-    numbers = {"findings": sum(row["rows"] for row in table), "blocking": sum(row["rows"] for row in blocking)}
+    for row in (*duplicate_rules_of(job, rows), *limits_of(job, rows)):
+        row = _decided(job, row)
+        if row["severity"] != "off":
+            table.append(row)
+        if row["severity"] == "error":
+            blocking.append(row)
+    notes += [_said(item) for item in job.plan.settings.preflight]
+    numbers = {
+        "findings": sum(row["rows"] for row in table if row["severity"] == "error"),
+        "warnings": sum(row["rows"] for row in table if row["severity"] == "warn"),
+        "blocking": sum(row["rows"] for row in blocking),
+    }
     outcome = Outcome(
         "",
         "preflight",
         run.number,
-        rows=rows,
+        rows=sum(rows.values()),
         numbers=numbers,
         calls=measure.calls,
         seconds=measure.seconds,
         errors=tuple(table),
-        notes=() if table else ("nothing found",),
+        notes=(*(() if table else ("nothing found",)), *dict.fromkeys(notes)),
     )
     files.write_json(_manifest(run), {**outcome.to_json(), "passed": not blocking})
     kept(run, outcome)
     if blocking:
-        raise PreflightError(_message(job, run, blocking), findings=len(blocking))
+        raise PreflightError(_message(job, run, blocking), findings=len(blocking), table=table, notes=outcome.notes)
     return outcome
+
+
+def _caps(job: SyncJob, rows: Mapping[str, int]) -> Iterator[dict[str, Any]]:
+    cap, total = job.plan.settings.caps.rows, sum(rows.values())
+    if cap is not None and total > cap:
+        text = f"phase {job.phase!r} has {total:,} rows, the template's caps allow {cap:,}"
+        yield finding("cap", "", total, text, "rows")
+
+
+def _decided(job: SyncJob, row: dict[str, Any]) -> dict[str, Any]:
+    """A finding on an object or the org as the template's decisions count it."""
+    for item in job.plan.settings.preflight:
+        if (
+            item.check == row["kind"]
+            and item.object in (None, row["object"])
+            and (not item.fields or row["field"] in item.fields)
+        ):
+            row = {**row, "severity": str(item.severity)}
+    return row
+
+
+def _said(item: PreflightDecision) -> str:
+    where = ".".join(part for part in (item.object or "", ", ".join(item.fields)) if part) or "all objects"
+    return f"decision: {item.check} of {where} counts as {item.severity}: {item.why}"
 
 
 def require_preflight(run: Run) -> None:
@@ -101,7 +140,9 @@ def _manifest(run: Run) -> UPath:
     return run.folder / "preflight" / "outcome.json"
 
 
-def _object_findings(job: SyncJob, run: Run, plan: ObjectPlan) -> Iterator[tuple[dict[str, Any], bool]]:
+def _object_findings(
+    job: SyncJob, run: Run, plan: ObjectPlan, rows: int, notes: list[str]
+) -> Iterator[tuple[dict[str, Any], bool]]:
     frame = transform(extracted(run, plan), plan)
     if not any(part.is_lookup for part in plan.match_key):
         # A key that holds a lookup compares target ids, which only remap knows: match reports it row by row. And its
@@ -109,14 +150,20 @@ def _object_findings(job: SyncJob, run: Run, plan: ObjectPlan) -> Iterator[tuple
         yield from _keys(run, plan, duplicate_keys(frame, plan), "match key is not unique in the source")
         there = target_rows(job, run, plan)
         yield from _keys(run, plan, duplicate_keys(there, plan, "Id"), "match key is not unique in the target")
-    found = find(frame, plan)
+    for row in (*access_of(job, plan, rows), *filters_of(plan, frame)):
+        row = _decided(job, row)
+        if row["severity"] != "off":
+            yield row, row["severity"] == "error"
+    known, unjudged = known_of(job, run, plan, frame)
+    notes += unjudged
     path = run.folder / "preflight" / f"{plan.object}.parquet"
-    files.write_parquet(path, found)
+    files.write_parquet(path, find(frame, plan, known))
     found = files.scan(path)
-    refused = found.select(pl.col("_source_id").n_unique()).collect().item()
+    errors = found.filter(pl.col("severity") == "error")
+    refused = errors.select(pl.col("_source_id").n_unique()).collect().item()
     blocks = not job.plan.settings.continue_on_error and refused > allowed_rejects(job, run, plan)
     grouped = (
-        found.group_by("check", "field")
+        found.group_by("check", "severity", "field")
         .agg(
             pl.col("_source_id").n_unique().alias("rows"),
             pl.col("message").first(),
@@ -126,8 +173,11 @@ def _object_findings(job: SyncJob, run: Run, plan: ObjectPlan) -> Iterator[tuple
         .sort("rows", "check", "field", descending=[True, False, False])
         .collect()
     )
+    for kind in grouped["check"].unique(maintain_order=True):
+        one = run.folder / "preflight" / kind / f"{plan.object}.parquet"
+        files.write_parquet(one, found.filter(pl.col("check") == kind))
     for row in grouped.to_dicts():
-        yield {"object": plan.object, **row}, blocks
+        yield {"object": plan.object, "kind": row["check"], **row}, blocks and row["severity"] == "error"
 
 
 def _keys(run: Run, plan: ObjectPlan, doubled: pl.LazyFrame, what: str) -> Iterator[tuple[dict[str, Any], bool]]:
@@ -144,6 +194,8 @@ def _keys(run: Run, plan: ObjectPlan, doubled: pl.LazyFrame, what: str) -> Itera
         {
             "object": plan.object,
             "check": what,
+            "kind": "match_key",
+            "severity": "error",
             "field": " + ".join(part.target for part in plan.match_key),
             "rows": count,
             "message": f"{count} key values are shared, such as {samples}",
@@ -156,7 +208,8 @@ def _keys(run: Run, plan: ObjectPlan, doubled: pl.LazyFrame, what: str) -> Itera
 
 def _message(job: SyncJob, run: Run, blocking: list[dict[str, Any]]) -> str:
     lines = [
-        f"  {row['object']}.{row['field']}: {row['check']} ({row['rows']} rows): {row['message']}"
+        f"  {'.'.join(part for part in (row['object'], row['field']) if part) or 'target'}: {row['check']} ({row['rows']} rows): "
+        f"{row['message']}"
         for row in blocking[:SAMPLES]
     ]
     more = len(blocking) - SAMPLES

@@ -7,6 +7,7 @@ from typing import Any
 import polars as pl
 
 from isync_dagster.errors import ConfigError
+from isync_dagster.migration.automation import ensure_off
 from isync_dagster.migration.chunks import cut
 from isync_dagster.migration.load import (
     Keeper,
@@ -48,6 +49,7 @@ def relink(job: SyncJob, object: str) -> Outcome:
 def _relink(job: SyncJob, run: Run, plan: ObjectPlan) -> None:
     """Send what is to be sent."""
     lease = hold_target(job, run)
+    ensure_off(job, run)
     stop_over_unknown(job, run, plan)
     with guarded(job, run) as job:
         sender = Sender(job, run, plan, "relink", RelinkKeeper(job, run, plan, "relink"))

@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 
 from isync_dagster.errors import ConfigError, MissingParentError
+from isync_dagster.migration.caps import guard_caps
 from isync_dagster.migration.extract import extracted
 from isync_dagster.migration.mapped import gone_parents, leave_alone, left_alone, out_of_sight, prove, prove_lookups
 from isync_dagster.migration.model import Outcome, Progress, State, SyncJob
@@ -100,6 +101,7 @@ def remap_rows(job: SyncJob, run: Run, plan: ObjectPlan, measure: Measure) -> Ou
     rows = files.write_parquet(_rows(run, plan.object), decided(job, run, plan, extracted(run, plan), there))
     written = files.scan(_rows(run, plan.object))
     stop_where_told(plan, written)
+    guard_caps(job, plan, counts_by(written, "_decision"), rows)
     remember_pending(job, run, plan, written, "remap")
     links = link_counts(written, plan.lookups).collect()
     fields = known_fields(plan).values()

@@ -18,6 +18,7 @@ from upath import UPath
 
 from isync_dagster.errors import ConfigError
 from isync_dagster.migration import reading
+from isync_dagster.migration.automation import ensure_off
 from isync_dagster.migration.checks import (
     check_conservation,
     check_rejected_rows,
@@ -115,6 +116,7 @@ def retry(
     lease = hold_target(job, run)
     plans = job.plan.objects_in(job.phase)
     try:
+        ensure_off(job, run)
         with measured() as measure, guarded(job, run, refused=False) as guarded_job:
             for plan in plans:
                 stop_over_unknown(job, run, plan)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import atexit
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
 from isync_dagster.errors import LeaseHeldError
@@ -19,6 +19,7 @@ from isync_dagster.store.runs import Run
 
 _lock = threading.Lock()
 _held: dict[tuple[str, str, str], tuple[Lease, ExitStack]] = {}
+_after: dict[tuple[str, str, str], list[Callable[[], None]]] = {}
 
 
 def hold_target(job: SyncJob, run: Run) -> Lease:
@@ -56,17 +57,29 @@ def release_target(job: SyncJob, run: Run) -> None:
     """Give the lease back; harmless where it is not held."""
     with _lock:
         held = _held.pop(_key(job, run), None)
+        after = _after.pop(_key(job, run), [])
     if held is not None:
         held[1].close()
+    for act in after:
+        act()
+
+
+def on_release(job: SyncJob, run: Run, act: Callable[[], None]) -> None:
+    """Have `act` called once this process has given the lease back, whatever made it do so."""
+    with _lock:
+        _after.setdefault(_key(job, run), []).append(act)
 
 
 def release_all() -> None:
     """Give back what this process holds: at the end of a Dagster run, whatever its outcome, and at exit."""
     with _lock:
-        all_held = list(_held.values())
+        all_held, after = list(_held.values()), [act for acts in _after.values() for act in acts]
         _held.clear()
+        _after.clear()
     for _, stack in all_held:
         stack.close()
+    for act in after:
+        act()
 
 
 def _key(job: SyncJob, run: Run) -> tuple[str, str, str]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from isync_dagster.errors import UnknownOutcome
@@ -40,6 +40,8 @@ class DeployState:
     errors: int
     message: str
     components: tuple[DeployedComponent, ...]
+    failed_tests: Mapping[str, str] = field(default_factory=dict)
+    """Apex test (`Class.method`) that was asked for -> why it failed."""
 
     @property
     def failures(self) -> tuple[DeployedComponent, ...]:
@@ -60,8 +62,9 @@ class DeployState:
                 item.get("lineNumber"),
             )
             for key in ("componentFailures", "componentSuccesses")
-            for item in details.get(key) or ()
+            for item in _listed(details.get(key))
         ]
+        tests = _listed((details.get("runTestResult") or {}).get("failures"))
         status = str(answer.get("status") or "Pending")
         return cls(
             id=str(answer.get("id") or ""),
@@ -73,6 +76,7 @@ class DeployState:
             errors=int(answer.get("numberComponentErrors") or 0),
             message=str(answer.get("errorMessage") or ""),
             components=tuple(components),
+            failed_tests={f"{item.get('name')}.{item.get('methodName')}": str(item.get("message")) for item in tests},
         )
 
 
@@ -81,22 +85,29 @@ def deploy(
     archive: bytes,
     *,
     check_only: bool = False,
+    test_level: str = "",
+    tests: Sequence[str] = (),
+    repeatable: bool = False,
     cancelled: Callable[[], bool] = never,
     progress: Callable[[DeployState], None] | None = None,
 ) -> DeployState:
     """Deploy a zip file with its package.xml, whole or not at all, and wait for the end.
 
     The caller asks `Org.require_writable` first. A refused component is in the result, not an error; UnknownOutcome
-    where the answer to the request was lost: the deploy may be under way.
+    where the answer to the request was lost: the deploy may be under way. `repeatable` says that deploying the same
+    twice does no harm: then it is sent again. `test_level` is Salesforce's; none leaves the choice to the org.
     """
-    options = {
-        "deployOptions": {
-            "checkOnly": check_only,
-            "rollbackOnError": True,
-            "singlePackage": True,
-            "ignoreWarnings": True,
-        }
+    asked: dict[str, Any] = {
+        "checkOnly": check_only,
+        "rollbackOnError": True,
+        "singlePackage": True,
+        "ignoreWarnings": True,
     }
+    if test_level:
+        asked["testLevel"] = test_level
+    if test_level == "RunSpecifiedTests":
+        asked["runTests"] = list(tests)
+    options = {"deployOptions": asked}
     boundary = f"isync{secrets.token_hex(16)}"
     body = (
         f'--{boundary}\r\nContent-Disposition: form-data; name="json"\r\nContent-Type: application/json\r\n\r\n'
@@ -110,7 +121,7 @@ def deploy(
             "metadata/deployRequest",
             body=body,
             headers={"Content-Type": f"multipart/form-data; boundary={boundary}"},
-            repeatable=False,
+            repeatable=repeatable,
         ).json()
     except UnknownOutcome as error:
         raise UnknownOutcome(
@@ -126,6 +137,13 @@ def deploy(
         job_id=deploy_id,
         progress=progress,
     )
+
+
+def _listed(value: Any) -> list[dict[str, Any]]:
+    """A single element is answered as an object, several as a list, none not at all."""
+    if not value:
+        return []
+    return [value] if isinstance(value, dict) else list(value)
 
 
 def _state(org: Org, deploy_id: str) -> DeployState:

@@ -4,6 +4,7 @@
     leases/<target>.json                    the holder, for people
     leases/<target>/<generation>.json       who took, joined or gave back the lease: the truth
     leases/<target>/alive/<member>.json     when a member last renewed
+    automation/<target>/<run>.json          what is switched off in a target org now, and who did it
     idmap/<src>--<tgt>/<Object>/<template>.<phase>.<run>/<part>.<sequence>.parquet
     pending/<src>--<tgt>/<Object>/<template>.<phase>.<run>/<part>.<sequence>.parquet
     runs/<src>--<tgt>/<template>/<phase>/hold.json
@@ -108,6 +109,10 @@ class Layout:
     def lease(self, target_org_id: str) -> UPath:
         """The folder of a target org's lease."""
         return self.root / "leases" / org_id(target_org_id)
+
+    def automation(self, target_org_id: str) -> UPath:
+        """What is switched off in a target org now: a mark a run, the lock, and what a person switched off."""
+        return self.root / "automation" / org_id(target_org_id)
 
     def idmap(self, source_org_id: str, target_org_id: str) -> UPath:
         """The id map of an org pair, a folder an object."""

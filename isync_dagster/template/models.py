@@ -11,7 +11,9 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, Any, NamedTuple
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
+
+from isync_dagster.template.kinds import KINDS
 
 DEFAULT_TRANSACTIONAL_OBJECTS = (
     "Task",
@@ -103,7 +105,7 @@ def parse_share(value: Any) -> str:
     text = str(value).replace(" ", "").removesuffix("%")
     if re.fullmatch(r"\d{1,3}(\.\d+)?", text) and not isinstance(value, bool) and 0 < Decimal(text) <= 100:
         return f"{text}%"
-    raise ValueError(f'{value!r} is no share of the daily API calls; write "90%", at most "100%"')
+    raise ValueError(f'{value!r} is no share; write "90%", at most "100%"')
 
 
 def share_of(text: str) -> float:
@@ -229,6 +231,90 @@ class Retention(Block):
     reports: int = Field(180, ge=0, description="Days that a run keeps its reports and verdicts.")
 
 
+class AutomationKind(StrEnum):
+    """A kind of automation of the target that can be switched off."""
+
+    TRIGGERS = "triggers"
+    VALIDATION_RULES = "validation_rules"
+    FLOWS = "flows"
+    WORKFLOW_RULES = "workflow_rules"
+    DUPLICATE_RULES = "duplicate_rules"
+
+
+class Bypass(Block):
+    """The way past automation that asks for it itself: given to the loading user before, taken back after."""
+
+    permission_set: str | None = Field(
+        None,
+        min_length=1,
+        description="API name of a permission set of the target whose custom permission the rules, flows and triggers "
+        "ask for; assigned to the loading user for the time of the run.",
+    )
+    setting: str | None = Field(
+        None,
+        pattern=r"^\w+__c\.\w+$",
+        description="A checkbox of a hierarchy custom setting of the target, such as Migration__c.Bypass__c, that the "
+        "rules ask for; true for the loading user for the time of the run.",
+    )
+
+
+class AutomationControl(Block):
+    """What of the target's automation does not work while a run writes; nothing by default, and always put back."""
+
+    off: Annotated[tuple[AutomationKind, ...], BeforeValidator(_names)] = Field(
+        (),
+        description="Kinds that are switched off on the objects in scope before the first row is sent and on again at "
+        "the end of the run, whatever its end: triggers, validation_rules, flows, workflow_rules, duplicate_rules.",
+    )
+    objects: Names = Field((), description="Only on these objects of the target; none means all in scope.")
+    only: Names = Field((), description="Only these, by Name or Object.Name; none means all of the kinds.")
+    keep: Names = Field((), description="Never these, by Name or Object.Name.")
+    bypass: Bypass = Field(default_factory=Bypass, description="A bypass that the target's automation asks for.")
+    tests: Names = Field(
+        (),
+        description="Apex test classes that a production org runs when triggers are deployed; none: all local tests.",
+    )
+
+    @property
+    def acts(self) -> bool:
+        """True where a run switches anything."""
+        return bool(self.off or self.bypass.permission_set or self.bypass.setting)
+
+
+class Caps(Block):
+    """Upper bounds: a phase that would exceed one stops before anything is written."""
+
+    rows: int | None = Field(None, ge=1, description="Rows of a phase, over all its objects.")
+    updates: Share | None = Field(None, description='Share of an object\'s rows that may be updates ("20%").')
+    deletes: Share | None = Field(None, description='Share of an object\'s rows that may be deletes ("1%").')
+
+
+def _kind(value: str) -> str:
+    if value not in KINDS:
+        raise ValueError(f"{value!r} is no kind of pre-flight finding; the kinds are {', '.join(KINDS)}")
+    return value
+
+
+class CheckSeverity(StrEnum):
+    """How a finding of the pre-flight counts."""
+
+    ERROR = "error"
+    WARN = "warn"
+    OFF = "off"
+
+
+class PreflightDecision(Block):
+    """A recorded decision on a kind of pre-flight finding."""
+
+    check: Annotated[str, AfterValidator(_kind), WithJsonSchema({"enum": list(KINDS)})] = Field(
+        description="The kind, as the finding names it: length, picklist, email, …."
+    )
+    object: str | None = Field(None, description="Only of this source object; none means all.")
+    fields: Names = Field((), description="Only of these target fields; none means all.")
+    severity: CheckSeverity = Field(description="error: blocks; warn: reported only; off: not looked at.")
+    why: str = Field(min_length=1, description="Why; it is kept with the findings and shown in the result.")
+
+
 class Settings(Block):
     """How the whole template behaves."""
 
@@ -261,6 +347,14 @@ class Settings(Block):
     )
     mapped_gone: MappedGone = Field(MappedGone.REINSERT, description=MAPPED_GONE)
     retention: Retention = Field(default_factory=Retention, description="How long runs keep what, in days.")
+    automation: AutomationControl = Field(
+        default_factory=AutomationControl,
+        description="Automation of the target that is switched off while a run writes; nothing by default.",
+    )
+    caps: Caps = Field(default_factory=Caps, description="Bounds that stop a phase before anything is written.")
+    preflight: tuple[PreflightDecision, ...] = Field(
+        (), description="Decisions that silence or change the severity of kinds of pre-flight findings; the last wins."
+    )
 
     def rejected_rows_allowed(self, extracted: int) -> int:
         """How many of `extracted` rows may be failed or blocked, as a whole number of rows."""

@@ -262,6 +262,7 @@ def fake_verbs() -> Iterator[FakeVerbs]:
         patch.setitem(verbs.VERBS, "preflight", fake.preflight)
         patch.setitem(verbs.VERBS, "finish", fake.finish)
         for verb, names in (
+            ("check_references", ("references",)),
             ("check_conservation", ("conservation",)),
             ("check_rejected_rows", ("rejected_rows",)),
             ("check_target", ("record_count", "relationships")),

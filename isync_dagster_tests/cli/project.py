@@ -197,6 +197,7 @@ def make_project(folder: Path, patch: pytest.MonkeyPatch, home: Path, template: 
         patch.setitem(verbs.VERBS, stage, fake.stage(stage))
     patch.setitem(verbs.VERBS, "preflight", fake.preflight)
     patch.setitem(verbs.VERBS, "finish", fake.finish)
+    patch.setitem(verbs.VERBS, "check_references", fake.check("references"))
     patch.setitem(verbs.VERBS, "check_conservation", fake.check("conservation"))
     patch.setitem(verbs.VERBS, "check_rejected_rows", fake.check("rejected_rows"))
     patch.setitem(verbs.VERBS, "check_target", fake.check("record_count", "relationships"))

@@ -323,7 +323,17 @@ def _flow_versions(org: LocalOrg) -> list[Row]:
             "ProcessType": "AutoLaunchedFlow",
             "ManageableState": "unmanaged",
             "FullName": f"{flow.name}-{number}",
-            "Metadata": json.dumps({"label": flow.label or flow.name, "processType": "AutoLaunchedFlow"}),
+            "Metadata": json.dumps(
+                {
+                    "label": flow.label or flow.name,
+                    "processType": "AutoLaunchedFlow",
+                    "start": {
+                        "object": flow.sobject,
+                        "recordTriggerType": "CreateAndUpdate" if len(flow.events) > 1 else flow.events[0].capitalize(),
+                        "triggerType": "RecordBeforeSave" if flow.when == "before" else "RecordAfterSave",
+                    },
+                }
+            ),
         }
         for flow in flows(org)
         for number in range(1, flow.version + 1)
