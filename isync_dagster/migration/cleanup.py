@@ -41,6 +41,7 @@ FOLDERS: Mapping[Kind, tuple[str, ...]] = {
         "remap",
         "relink",
         "verify",
+        "differences",
         "ledger",
         "heal",
     ),

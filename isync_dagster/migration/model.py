@@ -74,6 +74,9 @@ class RunOptions:
     """Share of an org's daily API calls at which the run stops (`90%`); empty: as the template says."""
     spot_checks: int = 10
     """Readable (child, parent, parent) samples that a relationship check lists."""
+    thorough: bool = False
+    """Judge as `isync validate` does: as many fields of as many records as the template's `validation.rows` says, and
+    the names of spot-checked records and their parents asked of both orgs."""
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,8 @@ from isync_dagster.migration import reading
 from isync_dagster.migration.checks import (
     check_conservation,
     check_rejected_rows,
-    check_relinked,
-    check_target,
+    verify_load,
+    verify_relink,
 )
 from isync_dagster.migration.chunks import cut
 from isync_dagster.migration.extract import FETCH_IDS, extracted, source_fields
@@ -454,9 +454,9 @@ def _judge(job: SyncJob, run: Run, plans: Sequence[ObjectPlan], done: Retried) -
             continue
         found += [check_conservation(job, plan.object), check_rejected_rows(job, plan.object)]
         if is_loaded(run, plan.object):
-            found += check_target(job, plan.object)
+            found += verify_load(job, plan.object)
         if plan.has_relink and is_planned(run, plan.object):
-            found.append(check_relinked(job, plan.object))
+            found += verify_relink(job, plan.object)
     return tuple(found)
 
 

@@ -264,8 +264,8 @@ def fake_verbs() -> Iterator[FakeVerbs]:
         for verb, names in (
             ("check_conservation", ("conservation",)),
             ("check_rejected_rows", ("rejected_rows",)),
-            ("check_target", ("record_count", "relationships")),
-            ("check_relinked", ("relinked",)),
+            ("check_target", ("record_count", "relationships", "fields", "totals")),
+            ("check_relinked", ("relinked", "fields", "totals")),
         ):
             patch.setitem(verbs.VERBS, verb, fake.check(verb, *names))
         patch.setattr(judging, "read_verdict", FakeRun.read)
