@@ -10,6 +10,7 @@ import dagster as dg
 from isync_dagster.assets.checks import template_checks
 from isync_dagster.assets.executor import executor
 from isync_dagster.assets.jobs import shared_jobs, template_jobs
+from isync_dagster.assets.notifications import notification_sensors
 from isync_dagster.assets.operations import cleanup_job, cleanup_schedule
 from isync_dagster.assets.recovery import recovery_sensors, shared_sensors
 from isync_dagster.assets.resources import RunOptionsResource, Workbench
@@ -31,7 +32,11 @@ def definitions(plans: Mapping[str, Plan], settings: Settings) -> dg.Definitions
         asset_checks=[check for plan in plans.values() for check in template_checks(plan)],
         jobs=[*(job for plan in plans.values() for job in template_jobs(plan)), *shared_jobs(aliases), cleanup],
         schedules=[cleanup_schedule(cleanup)],
-        sensors=[*(sensor for plan in plans.values() for sensor in recovery_sensors(plan)), *shared_sensors()],
+        sensors=[
+            *(sensor for plan in plans.values() for sensor in recovery_sensors(plan)),
+            *shared_sensors(),
+            *notification_sensors(),
+        ],
         resources={"run_options": RunOptionsResource(), "workbench": Workbench(settings, plans)},
         executor=executor(settings.executor, settings.max_concurrent),
     )

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from isync_dagster.cli import operate
+from isync_dagster.cli import operate, report
 from isync_dagster.cli.console import EXIT_CODES, Exit, errors_end_the_command, exit_code_of, make_console, stop
 from isync_dagster.errors import IsyncError
 from isync_dagster.local_org import command as local_org
@@ -316,6 +316,7 @@ def ui(
 
 
 operate.register(app)
+report.register(app)
 
 
 def main() -> None:

@@ -272,6 +272,16 @@ class Summary:
     warnings: tuple[str, ...]
     numbers: Mapping[str, int | float]
     report_path: str = ""
+    opened_at: str = ""
+    opened_by: str = ""
+    used: tuple[Mapping[str, Any], ...] = ()
+    """What each stage of each object took: stage, object, calls, seconds."""
+    history: tuple[Mapping[str, Any], ...] = ()
+    """What happened to the run: at, what, by."""
+    spot_checks: tuple[Mapping[str, Any], ...] = ()
+    """Lookups by the names of records: object, field, record, parent in the source, parent in the target, ids."""
+    error_files: tuple[str, ...] = ()
+    """CSV files of refused rows beside the report."""
 
     @property
     def kept(self) -> bool:

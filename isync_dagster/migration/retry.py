@@ -32,6 +32,7 @@ from isync_dagster.migration.links import link_states
 from isync_dagster.migration.load import account_unsent, keep_before_images, send_wave, send_waves, stop_over_unknown
 from isync_dagster.migration.model import IN_TARGET, LinkState, State, Summary, SyncJob, Verdict
 from isync_dagster.migration.outcomes import counts_by, measured
+from isync_dagster.migration.publishing import publish
 from isync_dagster.migration.relink import is_loaded, is_planned, keep_relink_before_images, linked_rows
 from isync_dagster.migration.remap import (
     current_rows,
@@ -51,7 +52,6 @@ from isync_dagster.plan.model import ObjectPlan
 from isync_dagster.records.payload import changes, sent_text
 from isync_dagster.records.relink import heal, pending_links, relinked_fields
 from isync_dagster.records.relink import relink as relinked
-from isync_dagster.report.render import write_report
 from isync_dagster.report.summary import summary_to_json
 from isync_dagster.store import files
 from isync_dagster.store.runs import Run, RunState
@@ -465,6 +465,6 @@ def _new_summary(job: SyncJob, run: Run) -> Summary:
     before = run.summary() or {}
     closed_at = str(before.get("closed_at") or "")
     summary = replace(summarize(job, run), state="closed", closed_at=closed_at)
-    summary = replace(summary, report_path=str(write_report(summary, run.report_folder)))
+    summary = publish(job, run, summary)
     run.amend(summary_to_json(summary), by=job.opened_by)
     return summary
