@@ -139,6 +139,27 @@ class Page:
         return [(verdict.object, row) for verdict in found for row in verdict.table if "metric" in row]
 
     @property
+    def own_metrics(self) -> list[tuple[str, Mapping[str, Any]]]:
+        """Those of them that the template names, and every one that differs."""
+        return [pair for pair in self.metrics if not _is_usual(pair[1]) or pair[1].get("difference") is not None]
+
+    @property
+    def usual_metrics(self) -> list[tuple[str, Mapping[str, Any]]]:
+        """The counts that every report has."""
+        return [pair for pair in self.metrics if _is_usual(pair[1])]
+
+    @property
+    def usual_metrics_differ(self) -> bool:
+        """True where one of those counts is not the same in both orgs."""
+        return any(row.get("difference") is not None for _, row in self.usual_metrics)
+
+    @property
+    def check_names(self) -> list[str]:
+        """The checks that were made, in the order of their names for people."""
+        made = {verdict.name for row in self.summary.objects for verdict in row.verdicts}
+        return [*(name for name in CHECKS if name in made), *sorted(made - set(CHECKS))]
+
+    @property
     def flow(self) -> Markup:
         """A bar for each object: into which states its records went."""
         states = [str(state) for state in State]
@@ -202,6 +223,10 @@ def write_report(summary: Summary, folder: UPath) -> UPath:
     files.write_bytes(page, render_html(summary).encode())
     files.write_bytes(folder / "report.md", render_markdown(summary).encode())
     return page
+
+
+def _is_usual(row: Mapping[str, Any]) -> bool:
+    return str(row["metric"]).startswith("records by ")
 
 
 def _kind(stage: str) -> str:
