@@ -87,8 +87,8 @@ def widths(values: Iterable[float], length: float) -> list[float]:
 
 
 def trend(values: Sequence[float], title: str) -> Markup:
-    """A small line of how a number went from run to run; a single value is a dot."""
-    if not values:
+    """A small line of how a number went from run to run; nothing where there are fewer than two."""
+    if len(values) < 2:
         return Markup("")
     width, height, edge = 220.0, 44.0, 5.0
     top, low = max(values), min(values)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,6 +24,7 @@ TROUBLE = frozenset({State.FAILED, State.BLOCKED, State.PENDING, State.UNKNOWN})
 
 LINK_TROUBLE = frozenset({LinkState.PENDING, LinkState.FAILED})
 
+UUID = re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b")
 STAGES = ("extract", "preflight", "remap", "load", "relink", "retry", "heal", "closing", "other")
 """The parts of a bar of time."""
 
@@ -247,7 +249,7 @@ def environment(*, html: bool) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"number": number, "cell": cell, "columns": columns, "total": total, "moment": moment}
+    made.filters |= {"number": number, "cell": cell, "columns": columns, "total": total, "moment": moment, "who": who}
     return made
 
 
@@ -284,6 +286,15 @@ def moment(value: str) -> str:
     except ValueError:
         return value
     return f"{found.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC" if found.tzinfo else f"{found:%Y-%m-%d %H:%M:%S}"
+
+
+def who(value: str) -> str:
+    """Who did something, the long id of a run cut to what the UI shows of it.
+
+    >>> who("Dagster run 57225a01-0984-4748-8061-48700c1d25ea")
+    'Dagster run 57225a01'
+    """
+    return UUID.sub(lambda found: found[0][:8], value)
 
 
 def cell(value: object) -> str:
