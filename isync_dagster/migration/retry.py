@@ -32,7 +32,7 @@ from isync_dagster.migration.links import link_states
 from isync_dagster.migration.load import account_unsent, keep_before_images, send_wave, send_waves, stop_over_unknown
 from isync_dagster.migration.model import IN_TARGET, LinkState, State, Summary, SyncJob, Verdict
 from isync_dagster.migration.outcomes import counts_by, measured
-from isync_dagster.migration.publishing import publish
+from isync_dagster.migration.publishing import write
 from isync_dagster.migration.relink import is_loaded, is_planned, keep_relink_before_images, linked_rows
 from isync_dagster.migration.remap import (
     current_rows,
@@ -465,6 +465,7 @@ def _new_summary(job: SyncJob, run: Run) -> Summary:
     before = run.summary() or {}
     closed_at = str(before.get("closed_at") or "")
     summary = replace(summarize(job, run), state="closed", closed_at=closed_at)
-    summary = publish(job, run, summary)
+    # A retry asks the source nothing that it does not need: the spot-checks stay those of the run.
+    summary = write(run, replace(summary, spot_checks=tuple(before.get("spot_checks", ()))))
     run.amend(summary_to_json(summary), by=job.opened_by)
     return summary

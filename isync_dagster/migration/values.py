@@ -23,6 +23,7 @@ from isync_dagster.migration.target import ID, stamp_fields
 from isync_dagster.plan.model import ObjectPlan
 from isync_dagster.records.reconcile import (
     CELL_SCHEMA,
+    TOTALS_SCHEMA,
     Column,
     cells,
     column_totals,
@@ -136,10 +137,8 @@ class Values:
         records = self.records if sampled is None else sampled
         width = max(1, CELLS_AT_ONCE // max(records, 1))
         groups = [self.columns[start : start + width] for start in range(0, len(self.columns), width)]
-        # One row a field.
-        tables = [column_totals(joined_hashes(self.rows, who, there, group), group).collect() for group in groups]
-        schema = {"field": pl.String, **dict.fromkeys(("compared", "different", "expected", "found"), pl.UInt64)}
-        table = pl.concat(tables) if tables else pl.DataFrame(schema=schema)
+        tables = [column_totals(joined_hashes(self.rows, who, there, group), group) for group in groups]
+        table = pl.concat(tables) if tables else pl.DataFrame(schema=TOTALS_SCHEMA)
         wrong = set(table.filter(pl.col("different") > 0)["field"])
         bad = [column for column in self.columns if column.target.name in wrong]
         files.remove(self._path())

@@ -30,6 +30,15 @@ CELL_SCHEMA = pl.Schema(
         "found": pl.String(),
     }
 )
+TOTALS_SCHEMA = pl.Schema(
+    {
+        "field": pl.String(),
+        "compared": pl.UInt64(),
+        "different": pl.UInt64(),
+        "expected": pl.UInt64(),
+        "found": pl.UInt64(),
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -109,24 +118,30 @@ def differs(name: str) -> pl.Expr:
     return pl.col(f"b.{name}") & (pl.col(f"e.{name}") != pl.col(f"f.{name}"))
 
 
-def column_totals(joined: pl.LazyFrame, columns: Sequence[Column]) -> pl.LazyFrame:
+def column_totals(joined: pl.LazyFrame, columns: Sequence[Column]) -> pl.DataFrame:
     """One row a field: `field`, `compared` (bound cells), `different`, and an order-independent checksum of either side.
 
     `expected`, `found` UInt64: the sum of the upper halves of the cells' hashes. They are equal where the same values
     stand on both sides, in whatever order; another Polars version may give other sums for the same values.
+    One pass over `joined` (`joined_hashes`).
     """
-    return pl.concat(
-        [
-            joined.select(
-                pl.lit(column.target.name).alias("field"),
-                pl.col(f"b.{column.target.name}").sum().cast(pl.UInt64).alias("compared"),
-                differs(column.target.name).sum().cast(pl.UInt64).alias("different"),
-                _checksum("e", column.target.name).alias("expected"),
-                _checksum("f", column.target.name).alias("found"),
-            )
-            for column in columns
+    sums: list[pl.Expr] = []
+    for column in columns:
+        name = column.target.name
+        sums += [
+            pl.struct(
+                pl.lit(name).alias("field"),
+                pl.col(f"b.{name}").sum().cast(pl.UInt64).alias("compared"),
+                differs(name).sum().cast(pl.UInt64).alias("different"),
+                _checksum("e", name).alias("expected"),
+                _checksum("f", name).alias("found"),
+            ).alias(name)
         ]
-    )
+    if not sums:
+        return pl.DataFrame(schema=TOTALS_SCHEMA)
+    # Bounded: one row.
+    row = joined.select(sums).collect().to_dicts()[0]
+    return pl.DataFrame([row[column.target.name] for column in columns], schema=TOTALS_SCHEMA)
 
 
 def _checksum(side: str, name: str) -> pl.Expr:

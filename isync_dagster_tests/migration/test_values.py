@@ -12,6 +12,7 @@ from isync_dagster.errors import PlanError
 from isync_dagster.migration.checks import verify_load, verify_relink
 from isync_dagster.migration.deviations import BY_TARGET
 from isync_dagster.migration.model import SyncJob, Verdict
+from isync_dagster.migration.publishing import publish_again
 from isync_dagster.store import files
 from isync_dagster_tests.migration.world import (
     Migration,
@@ -189,6 +190,22 @@ def test_a_sample_says_its_size_and_what_it_can_miss(done: tuple[World, Migratio
     finally:
         world.execute("target", 'UPDATE "Account" SET "Zip__c" = substr("Zip__c", 2)')
     assert bad.numbers["different"] == 6
+
+
+def test_the_report_has_names_time_and_history(done: tuple[World, Migration]) -> None:
+    world, migration = done
+    summary = migration.summary
+    assert summary is not None
+    pairs = {(row["object"], row["field"]): row for row in summary.spot_checks}
+    assert pairs["Account", "ParentId"]["parent in the source"].startswith("Account ")
+    assert all(row["parent in the source"] for row in summary.spot_checks)
+    assert {"extract", "remap", "load", "relink"} <= {row["stage"] for row in summary.used}
+    assert [(line["what"], line["by"]) for line in summary.history] == [("opened", "test")]
+    page = publish_again(current(migration.job), summary)
+    assert [line["what"] for line in page.history] == ["opened", "closed"]
+    html = (current(migration.job).report_folder / "report.html").read_text()
+    assert "records by record type" in html and "Account 0" in html
+    assert world.ids("target", "Account")["a3"] is not None
 
 
 @pytest.mark.parametrize(
