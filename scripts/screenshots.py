@@ -98,6 +98,7 @@ def main() -> int:
             strangers: set[str] = set()
             page.on("request", lambda request: strangers.add(request.url) if _leaves(request.url, host) else None)
             failed = sum(not take(page, options.url, shot, options.to) for shot in SHOTS)
+            failed += not take_report(page, options.to)
         finally:
             browser.close()
     for url in sorted(strangers):
@@ -128,6 +129,20 @@ def take(page: Page, url: str, shot: Shot, folder: Path) -> bool:
         return False
     page.screenshot(path=folder / f"{shot.name}.png")
     print(f"✓ {folder / shot.name}.png")
+    return True
+
+
+def take_report(page: Page, folder: Path) -> bool:
+    """The report of the demo's newest run of its first phase, as a file of the store."""
+    found = sorted(Path(".isync/store/runs").glob("*/demo/foundation/*/report/report.html"))
+    if not found:
+        print("✗ report: the store of this folder has no run of the demo", file=sys.stderr)
+        return False
+    page.set_viewport_size({"width": 1280, "height": 900})
+    page.goto(found[-1].absolute().as_uri())
+    page.get_by_text("The promise is kept").first.wait_for(timeout=SECONDS * 1000)
+    page.screenshot(path=folder / "report.png")
+    print(f"✓ {folder / 'report'}.png")
     return True
 
 

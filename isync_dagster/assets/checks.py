@@ -8,6 +8,7 @@ that passes never hides one that failed.
 # No `from __future__ import annotations`: Dagster reads the annotations of check functions at run time.
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -15,13 +16,12 @@ import dagster as dg
 from isync_dagster.assets import keys, metadata
 from isync_dagster.assets.judging import (
     CONSERVATION,
-    REFERENCES,
+    READ_THE_TARGET,
     REJECTED_ROWS,
-    RELINKED,
-    TARGET,
     Judge,
     has_run,
     judge,
+    judges_of,
     stored,
 )
 from isync_dagster.assets.markdown import table
@@ -40,6 +40,8 @@ DESCRIPTIONS: Mapping[str, str] = {
     "record_count": "Every record that this run says is in the target is found there when the target is read again.",
     "relationships": "Every migrated lookup, as the target now has it, points at its source parent's counterpart.",
     "relinked": "Every lookup that the second pass filled points at the counterpart of its source parent.",
+    "fields": "Every mapped field of the migrated records holds in the target what was sent, or is named as a cell.",
+    "totals": "Counts by record type, status and owner, and the template's metrics, are the same in both orgs.",
 }
 
 
@@ -47,14 +49,8 @@ def template_checks(plan: "Plan") -> list[dg.AssetChecksDefinition]:
     """Every check of a template."""
     checks: list[dg.AssetChecksDefinition] = []
     for item in plan.objects:
-        checks += [
-            _checks(plan, item, REFERENCES),
-            _checks(plan, item, CONSERVATION, blocking=True),
-            _checks(plan, item, REJECTED_ROWS, blocking=not plan.settings.continue_on_error),
-            _checks(plan, item, TARGET),
-        ]
-        if item.has_relink:
-            checks.append(_checks(plan, item, RELINKED))
+        blocking = {CONSERVATION: True, REJECTED_ROWS: not plan.settings.continue_on_error}
+        checks += [_checks(plan, item, by, blocking=blocking.get(by, False)) for by in judges_of(item)]
     return checks
 
 
@@ -69,8 +65,8 @@ def _checks(plan: "Plan", item: "ObjectPlan", by: Judge, *, blocking: bool = Fal
         # Each can be executed by itself in the UI, at the price of the one read that serves them all.
         can_subset=True,
         # What only looks into the store waits for no slot of the org, since others wait for its verdict.
-        pool=keys.pool(plan.target_alias) if by in (TARGET, RELINKED) else None,
-        op_tags={PRIORITY: "-1" if by in (TARGET, RELINKED) else "2"},
+        pool=keys.pool(plan.target_alias) if by in READ_THE_TARGET else None,
+        op_tags={PRIORITY: "-1" if by in READ_THE_TARGET else "2"},
         retry_policy=RETRY,
     )
     def body(
@@ -130,7 +126,8 @@ def _alone(
     for phase in _phases(plan, item):
         if wanted and phase not in wanted:
             continue
-        job: SyncJob = workbench.job(plan.template, phase, options)
+        # Nothing waits for it and all depends on it: as much is compared as the template allows.
+        job: SyncJob = workbench.job(plan.template, phase, replace(options, thorough=True))
         made[phase] = _made_now(job, item, by) if has_run(job) else {}
     return _all_phases(plan, item, by, made)
 

@@ -12,6 +12,7 @@ from isync_dagster.assets.checks import template_checks
 from isync_dagster.assets.comparing import compare_assets
 from isync_dagster.assets.executor import executor
 from isync_dagster.assets.jobs import shared_jobs, template_jobs
+from isync_dagster.assets.notifications import notification_sensors
 from isync_dagster.assets.operations import cleanup_job, cleanup_schedule
 from isync_dagster.assets.recovery import recovery_sensors, shared_sensors
 from isync_dagster.assets.resources import RunOptionsResource, Workbench
@@ -42,6 +43,7 @@ def definitions(plans: Mapping[str, Plan], settings: Settings) -> dg.Definitions
             *shared_sensors(),
             automation_sensor(),
             automation_hook(),
+            *notification_sensors(),
         ],
         resources={"run_options": RunOptionsResource(), "workbench": Workbench(settings, plans)},
         executor=executor(settings.executor, settings.max_concurrent),

@@ -13,6 +13,7 @@ from isync_dagster.assets.verbs import verb
 from isync_dagster.migration.model import SyncJob, Verdict
 
 if TYPE_CHECKING:
+    from isync_dagster.plan.model import ObjectPlan
     from isync_dagster.store.runs import Run
 
 
@@ -27,10 +28,20 @@ class Judge:
 
 CONSERVATION = Judge("check_conservation", keys.LOAD, ("conservation",))
 REJECTED_ROWS = Judge("check_rejected_rows", keys.LOAD, ("rejected_rows",))
+AT_LAST = ("fields", "totals")
+"""Verdicts that wait for the last stage of an object: they come with the re-read that follows it."""
 TARGET = Judge("check_target", keys.LOAD, ("record_count", "relationships"))
 REFERENCES = Judge("check_references", keys.REMAP, ("references",))
-RELINKED = Judge("check_relinked", keys.RELINK, ("relinked",))
-JUDGES = (REFERENCES, CONSERVATION, REJECTED_ROWS, TARGET, RELINKED)
+LAST_TARGET = Judge("check_target", keys.LOAD, ("record_count", "relationships", *AT_LAST))
+RELINKED = Judge("check_relinked", keys.RELINK, ("relinked", *AT_LAST))
+READ_THE_TARGET = (TARGET, LAST_TARGET, RELINKED)
+
+
+def judges_of(item: ObjectPlan) -> tuple[Judge, ...]:
+    """The judges of an object: what is judged at last hangs on its load or, where it has one, on its second pass."""
+    last = (TARGET, RELINKED) if item.has_relink else (LAST_TARGET,)
+    return (REFERENCES, CONSERVATION, REJECTED_ROWS, *last)
+
 
 _locks: defaultdict[tuple[str, ...], threading.Lock] = defaultdict(threading.Lock)
 _made: dict[tuple[str, ...], tuple[Verdict, ...]] = {}
@@ -59,9 +70,7 @@ def judge_the_rest(job: SyncJob, run_id: str) -> None:
     A check that is at work on the object at this moment is waited for, not repeated.
     """
     for item in job.plan.objects_in(job.phase):
-        for by in JUDGES:
-            if by.stage == keys.RELINK and not item.has_relink:
-                continue
+        for by in judges_of(item):
             judge(job, item.object, by, run_id)
 
 

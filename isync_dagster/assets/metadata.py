@@ -29,6 +29,10 @@ MEANING: Mapping[str, str] = {
 """What a state or decision means, in the words of the people who read it."""
 
 
+LONGEST = 100_000
+"""Characters of a report that a run carries as metadata; a longer one is in its file alone."""
+
+
 def of_outcome(outcome: Outcome, template: str, *, partitioned: bool = True) -> dict[str, Any]:
     """The metadata of one materialization."""
     rows = "dagster/partition_row_count" if partitioned else "dagster/row_count"
@@ -110,6 +114,11 @@ def of_summary(summary: Summary) -> dict[str, Any]:
     found |= {name: _number(value) for name, value in summary.numbers.items()}
     if summary.report_path:
         found["report"] = dg.MetadataValue.path(summary.report_path)
+    from isync_dagster.report.render import render_markdown
+
+    text = render_markdown(summary)
+    if len(text) <= LONGEST:
+        found["whole report"] = dg.MetadataValue.md(text)
     if summary.warnings:
         found["warnings"] = dg.MetadataValue.md("\n".join(f"- {warning}" for warning in summary.warnings))
     return found

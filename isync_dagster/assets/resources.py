@@ -53,6 +53,10 @@ class RunOptionsResource(dg.ConfigurableResource[Any]):
     spot_checks: int = Field(
         default=_DEFAULT.spot_checks, ge=0, description="Sample records that a relationship check lists."
     )
+    thorough: bool = Field(
+        default=_DEFAULT.thorough,
+        description="The checks of a run compare as many records field by field as those that are run alone.",
+    )
 
     def options(self) -> RunOptions:
         """The options as the verbs take them."""
@@ -65,6 +69,7 @@ class RunOptionsResource(dg.ConfigurableResource[Any]):
             jobs_on_cancel=self.jobs_on_cancel,
             api_budget=self.api_budget.strip(),
             spot_checks=self.spot_checks,
+            thorough=self.thorough,
         )
 
 

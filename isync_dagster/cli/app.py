@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from isync_dagster.cli import automation, compare, operate, planning
+from isync_dagster.cli import automation, compare, operate, planning, report
 from isync_dagster.cli.console import EXIT_CODES, Exit, errors_end_the_command, exit_code_of, make_console, stop
 from isync_dagster.errors import IsyncError
 from isync_dagster.local_org import command as local_org
@@ -345,6 +345,7 @@ operate.register(app)
 planning.register(app, orgs)
 compare.register(app, orgs)
 automation.register(app)
+report.register(app)
 
 
 def main() -> None:

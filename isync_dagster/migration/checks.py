@@ -10,10 +10,12 @@ import polars as pl
 from isync_dagster.errors import ConfigError
 from isync_dagster.migration.cleanup import missing_of
 from isync_dagster.migration.extract import extracted
+from isync_dagster.migration.lastlook import AT_LAST, LastLook
 from isync_dagster.migration.links import link_states, link_totals
 from isync_dagster.migration.load import errors_of
 from isync_dagster.migration.mapped import FOLLOWED, left_alone, out_of_sight
 from isync_dagster.migration.model import IN_TARGET, LinkState, State, SyncJob, Verdict
+from isync_dagster.migration.names import named
 from isync_dagster.migration.outcomes import counts_by
 from isync_dagster.migration.relink import is_planned
 from isync_dagster.migration.remap import has_rows
@@ -94,24 +96,43 @@ def check_rejected_rows(job: SyncJob, object: str) -> Verdict:
 
 
 def check_target(job: SyncJob, object: str) -> tuple[Verdict, Verdict]:
-    """Record count and relationships of the load, by one re-read of the target."""
-    run, plan = _judged(job, object)
-    if run is None:
-        return _no_run(job, object, "record_count"), _no_run(job, object, "relationships")
-    lookups = [lookup for lookup in plan.lookups if not lookup.deferred]
-    rows = reread(job, run, plan, [lookup.target.name for lookup in lookups], "verify", stamps=True)
-    return _record_count(job, run, plan, rows), _relationships(job, run, plan, rows, lookups, "relationships")
+    """Record count and relationships of the load: the first two of `verify_load`, which judges and keeps all."""
+    count, links, *_ = verify_load(job, object)
+    return count, links
 
 
 def check_relinked(job: SyncJob, object: str) -> Verdict:
-    """Every deferred lookup, by a re-read of the target."""
+    """Every deferred lookup: the first of `verify_relink`, which judges and keeps all."""
+    return verify_relink(job, object)[0]
+
+
+def verify_load(job: SyncJob, object: str) -> tuple[Verdict, ...]:
+    """`record_count` and `relationships`, by one re-read of the target; `fields` and `totals` too where no second pass follows."""
+    run, plan = _judged(job, object)
+    late = plan.has_relink
+    if run is None:
+        first = ("record_count", "relationships")
+        return tuple(_no_run(job, object, name) for name in (first if late else (*first, *AT_LAST)))
+    lookups = [lookup for lookup in plan.lookups if not lookup.deferred]
+    last = None if late else LastLook(job, run, plan)
+    names = [lookup.target.name for lookup in lookups] + (last.wanted() if last else [])
+    rows = reread(job, run, plan, dict.fromkeys(names), "verify", stamps=True)
+    found = (_record_count(job, run, plan, rows), _relationships(job, run, plan, rows, lookups, "relationships"))
+    return (*found, *(last.verdicts(rows) if last else ()))
+
+
+def verify_relink(job: SyncJob, object: str) -> tuple[Verdict, ...]:
+    """`relinked`, `fields` and `totals`, by one re-read of the target after the second pass."""
     run, plan = _judged(job, object)
     if run is None:
-        return _no_run(job, object, "relinked")
+        return tuple(_no_run(job, object, name) for name in ("relinked", *AT_LAST))
     if not is_planned(run, object):
-        return _verdict(job, run, object, "relinked", False, "The second pass has not run yet; materialize relink.")
-    rows = reread(job, run, plan, [lookup.target.name for lookup in plan.deferred], "verify-relink")
-    return _relationships(job, run, plan, rows, plan.deferred, "relinked")
+        text = "The second pass has not run yet; materialize relink."
+        return tuple(_verdict(job, run, object, name, False, text) for name in ("relinked", *AT_LAST))
+    last = LastLook(job, run, plan)
+    names = dict.fromkeys([*(lookup.target.name for lookup in plan.deferred), *last.wanted()])
+    rows = reread(job, run, plan, names, "verify-relink", stamps=True)
+    return _relationships(job, run, plan, rows, plan.deferred, "relinked"), *last.verdicts(rows)
 
 
 # ── how ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -200,8 +221,13 @@ def _relationships(
         not wrong,
         text,
         numbers={"verified": verified, "wrong": wrong, "pending": pending, **numbers},
-        table=shown or samples[: job.options.spot_checks],
+        table=_readable(job, shown or samples[: job.options.spot_checks]),
     )
+
+
+def _readable(job: SyncJob, rows: Sequence[dict[str, Any]]) -> Sequence[dict[str, Any]]:
+    """Samples as pairs of names, where a few calls more are in place."""
+    return [dict(row) for row in named(rows, job.source, job.target)] if job.options.thorough else rows
 
 
 def _compared(states: pl.LazyFrame, there: pl.LazyFrame, plan: ObjectPlan, lookup: Lookup) -> pl.LazyFrame:

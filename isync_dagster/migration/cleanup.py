@@ -42,6 +42,7 @@ FOLDERS: Mapping[Kind, tuple[str, ...]] = {
         "remap",
         "relink",
         "verify",
+        "differences",
         "ledger",
         "heal",
         "retries",

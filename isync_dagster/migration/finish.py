@@ -16,11 +16,11 @@ from isync_dagster.migration.links import link_totals
 from isync_dagster.migration.load import errors_of
 from isync_dagster.migration.model import ObjectSummary, Outcome, State, Summary, SyncJob, Verdict
 from isync_dagster.migration.outcomes import calls_of, counts_by, kept, measured
+from isync_dagster.migration.publishing import publish
 from isync_dagster.migration.relink import is_loaded, is_relinked
 from isync_dagster.migration.runs import current_run
 from isync_dagster.migration.writing import release_target
 from isync_dagster.plan.model import ObjectPlan
-from isync_dagster.report.render import write_report
 from isync_dagster.report.summary import summary_to_json
 from isync_dagster.store.runs import Run
 
@@ -44,7 +44,7 @@ def finish(job: SyncJob) -> Summary:
         state="closed",
         closed_at=job.store.clock().isoformat(timespec="seconds"),
     )
-    summary = replace(summary, report_path=str(write_report(summary, run.report_folder)))
+    summary = publish(job, run, summary)
     run.close(summary_to_json(summary), by=job.opened_by)
     release_target(job, run)
     return summary

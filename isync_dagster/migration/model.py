@@ -74,6 +74,9 @@ class RunOptions:
     """Share of an org's daily API calls at which the run stops (`90%`); empty: as the template says."""
     spot_checks: int = 10
     """Readable (child, parent, parent) samples that a relationship check lists."""
+    thorough: bool = False
+    """Judge as `isync validate` does: as many fields of as many records as the template's `validation.rows` says, and
+    the names of spot-checked records and their parents asked of both orgs."""
 
 
 @dataclass(frozen=True)
@@ -271,6 +274,16 @@ class Summary:
     warnings: tuple[str, ...]
     numbers: Mapping[str, int | float]
     report_path: str = ""
+    opened_at: str = ""
+    opened_by: str = ""
+    used: tuple[Mapping[str, Any], ...] = ()
+    """What each stage of each object took: stage, object, calls, seconds."""
+    history: tuple[Mapping[str, Any], ...] = ()
+    """What happened to the run: at, what, by."""
+    spot_checks: tuple[Mapping[str, Any], ...] = ()
+    """Lookups by the names of records: object, field, record, parent in the source, parent in the target, ids."""
+    error_files: tuple[str, ...] = ()
+    """CSV files of refused rows beside the report."""
 
     @property
     def kept(self) -> bool:

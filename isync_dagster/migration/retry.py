@@ -22,8 +22,8 @@ from isync_dagster.migration.automation import ensure_off
 from isync_dagster.migration.checks import (
     check_conservation,
     check_rejected_rows,
-    check_relinked,
-    check_target,
+    verify_load,
+    verify_relink,
 )
 from isync_dagster.migration.chunks import cut
 from isync_dagster.migration.cleanup import Kind, require_kept
@@ -35,6 +35,7 @@ from isync_dagster.migration.load import account_unsent, keep_before_images, sen
 from isync_dagster.migration.mapped import prove, prove_lookups
 from isync_dagster.migration.model import IN_TARGET, LinkState, State, Summary, SyncJob, Verdict
 from isync_dagster.migration.outcomes import counts_by, measured
+from isync_dagster.migration.publishing import write
 from isync_dagster.migration.relink import is_loaded, is_planned, keep_relink_before_images, linked_rows
 from isync_dagster.migration.remap import (
     current_rows,
@@ -54,7 +55,6 @@ from isync_dagster.plan.model import ObjectPlan
 from isync_dagster.records.payload import changes, sent_text
 from isync_dagster.records.relink import heal, pending_links, relinked_fields
 from isync_dagster.records.relink import relink as relinked
-from isync_dagster.report.render import write_report
 from isync_dagster.report.summary import summary_to_json
 from isync_dagster.store import files
 from isync_dagster.store.runs import Run, RunState
@@ -455,9 +455,9 @@ def _judge(job: SyncJob, run: Run, plans: Sequence[ObjectPlan], done: Retried) -
             continue
         found += [check_conservation(job, plan.object), check_rejected_rows(job, plan.object)]
         if is_loaded(run, plan.object):
-            found += check_target(job, plan.object)
+            found += verify_load(job, plan.object)
         if plan.has_relink and is_planned(run, plan.object):
-            found.append(check_relinked(job, plan.object))
+            found += verify_relink(job, plan.object)
     return tuple(found)
 
 
@@ -466,6 +466,7 @@ def _new_summary(job: SyncJob, run: Run) -> Summary:
     before = run.summary() or {}
     closed_at = str(before.get("closed_at") or "")
     summary = replace(summarize(job, run), state="closed", closed_at=closed_at)
-    summary = replace(summary, report_path=str(write_report(summary, run.report_folder)))
+    # A retry asks the source nothing that it does not need: the spot-checks stay those of the run.
+    summary = write(run, replace(summary, spot_checks=tuple(before.get("spot_checks", ()))))
     run.amend(summary_to_json(summary), by=job.opened_by)
     return summary

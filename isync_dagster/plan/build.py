@@ -11,6 +11,7 @@ from isync_dagster.plan.graph import Link, LoadOrder, load_order
 from isync_dagster.plan.keys import add_match_key, check_required
 from isync_dagster.plan.lookups import links_of, mark_self_lookups, resolve_lookups
 from isync_dagster.plan.mapping import Draft, draft_object
+from isync_dagster.plan.metrics import check_metrics, check_validation
 from isync_dagster.plan.model import (
     DroppedField,
     Lookup,
@@ -52,6 +53,8 @@ def build_plan(template: Template, source: Snapshot, target: Snapshot, rows: Map
     phases = plan_phases(template, objects)
     check_sequences(objects, scope, problems)
     warn_of_later_parents(objects, phases, problems)
+    check_metrics(template.metrics, objects, problems)
+    check_validation(template.settings.validation, objects, problems)
     problems.raise_if_any()
     used = {name for item in objects for lookup in item.lookups for name in lookup.references}
     plan = Plan(
@@ -67,6 +70,7 @@ def build_plan(template: Template, source: Snapshot, target: Snapshot, rows: Map
         settings=template.settings,
         references={name: rules[name] for name in sorted(used)},
         warnings=problems.warnings,
+        metrics=template.metrics,
     )
     return replace(plan, hash=plan_hash(plan))
 

@@ -38,8 +38,8 @@ _PLANNED = attrgetter(
 )
 
 _NOT_COUNTED = frozenset({"fingerprint", "source_label"})
-_NOT_WRITTEN = {"continue_on_error", "rejected_rows_threshold", "api_budget", "retention"}
-"""Settings that say when a run stops and how long it is kept, not what it writes: an open run goes on with other ones."""
+_NOT_WRITTEN = {"continue_on_error", "rejected_rows_threshold", "api_budget", "retention", "validation"}
+"""Settings that say when a run stops, how it is judged and how long it is kept, not what it writes: an open run goes on with other ones."""
 
 
 def fingerprint(item: ObjectPlan) -> str:
@@ -51,7 +51,11 @@ def fingerprint(item: ObjectPlan) -> str:
 
 def plan_hash(plan: Plan) -> str:
     """SHA-256 (hexadecimal) of a plan: its objects by their fingerprints, everything else as it is."""
-    values = {entry.name: getattr(plan, entry.name) for entry in dataclass_fields(plan) if entry.name != "hash"}
+    values = {
+        entry.name: getattr(plan, entry.name)
+        for entry in dataclass_fields(plan)
+        if entry.name not in ("hash", "metrics")
+    }
     values["objects"] = [item.fingerprint for item in plan.objects]
     return _hash(values)
 

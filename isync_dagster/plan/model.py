@@ -16,7 +16,7 @@ from typing import Any, Literal, cast
 from isync_dagster.errors import PlanError
 from isync_dagster.schema.model import Field, SObject
 from isync_dagster.schema.snapshot import did_you_mean
-from isync_dagster.template.models import MappedGone, Policy, Settings
+from isync_dagster.template.models import MappedGone, Metric, Policy, Settings
 
 __all__ = [
     "DroppedField",
@@ -239,6 +239,8 @@ class Plan:
     settings: Settings = field(default_factory=Settings)
     references: Mapping[str, ReferenceRule] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    metrics: tuple[Metric, ...] = ()
+    """What is compared of the business; they write nothing, so they are not part of `hash`."""
     hash: str = ""
     """SHA-256 of the plan: equal hashes, equal plans, in any process."""
 
@@ -302,6 +304,7 @@ class Plan:
                 for name, item in answer["references"].items()
             }
             values["warnings"] = tuple(answer["warnings"])
+            values["metrics"] = tuple(Metric.model_validate(item) for item in answer.get("metrics", ()))
             return cls(**values)
         except (KeyError, TypeError, ValueError) as error:
             raise PlanError(
@@ -313,7 +316,7 @@ class Plan:
 def _encode(value: Any) -> Any:
     if isinstance(value, Field):
         return SObject(name="", fields=(value,)).to_json(trimmed=True)["fields"][0]
-    if isinstance(value, Settings):
+    if isinstance(value, Settings | Metric):
         return value.model_dump(mode="json")
     if is_dataclass(value) and not isinstance(value, type):
         return {item.name: _encode(getattr(value, item.name)) for item in dataclass_fields(value)}

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 from upath import UPath
 
 from isync_dagster.migration.model import LinkState, ObjectSummary, State, Summary, Verdict
+from isync_dagster.report.charts import Row, bars
 
 ALWAYS = (State.INSERTED, State.UPDATED, State.IDENTICAL, State.EXISTING, State.SKIPPED, State.FAILED, State.BLOCKED)
 """States that every report shows; the others only where a record is in them."""
@@ -20,12 +24,18 @@ TROUBLE = frozenset({State.FAILED, State.BLOCKED, State.PENDING, State.UNKNOWN})
 
 LINK_TROUBLE = frozenset({LinkState.PENDING, LinkState.FAILED})
 
+UUID = re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b")
+STAGES = ("extract", "preflight", "remap", "load", "relink", "retry", "heal", "closing", "other")
+"""The parts of a bar of time."""
+
 CHECKS: Mapping[str, str] = {
     "conservation": "Every record in exactly one state",
     "rejected_rows": "Refused rows within the threshold",
     "record_count": "Records found again in the target",
     "relationships": "Lookups point at the right records",
     "relinked": "Lookups of the second pass",
+    "fields": "Values as they were migrated",
+    "totals": "Business totals the same in both orgs",
 }
 
 
@@ -110,6 +120,88 @@ class Page:
         """The objects that have fields which were not migrated."""
         return [row for row in self.summary.objects if row.dropped_fields]
 
+    @property
+    def values_compared(self) -> int:
+        """Values read again from the target and compared."""
+        return int(self._numbers("compared values"))
+
+    @property
+    def values_different(self) -> int:
+        """Those of them that are not what was migrated."""
+        return int(self._numbers("different"))
+
+    def _numbers(self, name: str) -> float:
+        found = (verdict for row in self.summary.objects for verdict in row.verdicts if verdict.name == "fields")
+        return sum(verdict.numbers.get(name, 0) for verdict in found)
+
+    @property
+    def metrics(self) -> list[tuple[str, Mapping[str, Any]]]:
+        """(object, row) of every business total."""
+        found = (verdict for row in self.summary.objects for verdict in row.verdicts if verdict.name == "totals")
+        return [(verdict.object, row) for verdict in found for row in verdict.table if "metric" in row]
+
+    @property
+    def own_metrics(self) -> list[tuple[str, Mapping[str, Any]]]:
+        """Those of them that the template names, and every one that differs."""
+        return [pair for pair in self.metrics if not _is_usual(pair[1]) or pair[1].get("difference") is not None]
+
+    @property
+    def usual_metrics(self) -> list[tuple[str, Mapping[str, Any]]]:
+        """The counts that every report has."""
+        return [pair for pair in self.metrics if _is_usual(pair[1])]
+
+    @property
+    def usual_metrics_differ(self) -> bool:
+        """True where one of those counts is not the same in both orgs."""
+        return any(row.get("difference") is not None for _, row in self.usual_metrics)
+
+    @property
+    def check_names(self) -> list[str]:
+        """The checks that were made, in the order of their names for people."""
+        made = {verdict.name for row in self.summary.objects for verdict in row.verdicts}
+        return [*(name for name in CHECKS if name in made), *sorted(made - set(CHECKS))]
+
+    @property
+    def flow(self) -> Markup:
+        """A bar for each object: into which states its records went."""
+        states = [str(state) for state in State]
+        rows = [
+            Row(
+                row.object,
+                {state: row.states.get(state, 0) for state in states},
+                f"{sum(row.states.values()):,}",
+            )
+            for row in self.summary.objects
+        ]
+        whole = Row("all records", {state: self.total(state) for state in states}, f"{self.extracted:,}", strong=True)
+        return bars([whole, *rows], "What became of the records of each object")
+
+    @cached_property
+    def used(self) -> list[tuple[str, float, int]]:
+        """(stage, seconds, API calls), the longest first."""
+        found: dict[str, tuple[float, int]] = {}
+        for row in self.summary.used:
+            seconds, calls = found.get(row["stage"], (0.0, 0))
+            found[row["stage"]] = (seconds + row["seconds"], calls + row["calls"])
+        return sorted(((stage, *sums) for stage, sums in found.items()), key=lambda item: -item[1])
+
+    @property
+    def stages(self) -> list[str]:
+        """The kinds of stages that took time, in their order."""
+        there = {_kind(stage) for stage, _, _ in self.used}
+        return [stage for stage in STAGES if stage in there]
+
+    @property
+    def time(self) -> Markup:
+        """A bar for each object: seconds by stage."""
+        by_object: dict[str, dict[str, float]] = {}
+        for row in self.summary.used:
+            parts = by_object.setdefault(row["object"] or "whole run", dict.fromkeys(STAGES, 0.0))
+            parts[_kind(row["stage"])] += row["seconds"]
+        rows = [Row(name, parts, f"{sum(parts.values()):,.1f} s") for name, parts in by_object.items()]
+        rows.sort(key=lambda row: -sum(row.parts.values()))
+        return bars(rows, "Seconds of work by object and stage", relative=True)
+
     def check_name(self, name: str) -> str:
         """A check as people would call it."""
         return CHECKS.get(name, name)
@@ -117,12 +209,12 @@ class Page:
 
 def render_html(summary: Summary) -> str:
     """One file with everything in it: no script, no font, nothing loaded from elsewhere."""
-    return _environment(html=True).get_template("report.html.jinja").render(**_names(summary))
+    return environment(html=True).get_template("report.html.jinja").render(**_names(summary))
 
 
 def render_markdown(summary: Summary) -> str:
     """The same for a ticket, a wiki or a terminal."""
-    return _environment(html=False).get_template("report.md.jinja").render(**_names(summary))
+    return environment(html=False).get_template("report.md.jinja").render(**_names(summary))
 
 
 def write_report(summary: Summary, folder: UPath) -> UPath:
@@ -135,11 +227,21 @@ def write_report(summary: Summary, folder: UPath) -> UPath:
     return page
 
 
+def _is_usual(row: Mapping[str, Any]) -> bool:
+    return str(row["metric"]).startswith("records by ")
+
+
+def _kind(stage: str) -> str:
+    kind = stage.partition("-")[0]
+    return kind if kind in STAGES else "other"
+
+
 def _names(summary: Summary) -> dict[str, Any]:
     return {"page": Page(summary), "summary": summary, "trouble": TROUBLE, "link_trouble": LINK_TROUBLE}
 
 
-def _environment(*, html: bool) -> Environment:
+def environment(*, html: bool) -> Environment:
+    """The templates of this folder with the filters that they use."""
     made = Environment(
         loader=PackageLoader("isync_dagster.report", ""),
         autoescape=html,
@@ -147,7 +249,7 @@ def _environment(*, html: bool) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"number": number, "cell": cell, "columns": columns}
+    made.filters |= {"number": number, "cell": cell, "columns": columns, "total": total, "moment": moment, "who": who}
     return made
 
 
@@ -158,6 +260,41 @@ def number(value: float) -> str:
     ('12,345', '·', '2.5')
     """
     return f"{value:,}" if value else "·"
+
+
+def total(value: object) -> str:
+    """A value of a table: numbers with separators, nothing for None.
+
+    >>> total(1234567), total(0), total(None), total("New")
+    ('1,234,567', '0', '', 'New')
+    """
+    if value is None:
+        return ""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.2f}"
+
+
+def moment(value: str) -> str:
+    """A time in ISO as people read it; anything else as it is.
+
+    >>> moment("2026-01-31T10:05:59.123456+00:00"), moment("")
+    ('2026-01-31 10:05:59 UTC', '')
+    """
+    try:
+        found = datetime.fromisoformat(value)
+    except ValueError:
+        return value
+    return f"{found.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC" if found.tzinfo else f"{found:%Y-%m-%d %H:%M:%S}"
+
+
+def who(value: str) -> str:
+    """Who did something, the long id of a run cut to what the UI shows of it.
+
+    >>> who("Dagster run 57225a01-0984-4748-8061-48700c1d25ea")
+    'Dagster run 57225a01'
+    """
+    return UUID.sub(lambda found: found[0][:8], value)
 
 
 def cell(value: object) -> str:

@@ -18,7 +18,8 @@ def summary_from_json(data: Mapping[str, Any]) -> Summary:
     """Read what `summary_to_json` gave; keys that a later version added are not read."""
     values = {name: data[name] for name in Summary.__dataclass_fields__ if name in data}
     values["objects"] = tuple(_object(item) for item in data["objects"])
-    values["warnings"] = tuple(data["warnings"])
+    for name in ("warnings", "used", "history", "spot_checks", "error_files"):
+        values[name] = tuple(data.get(name, ()))
     return Summary(**values)
 
 

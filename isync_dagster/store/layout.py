@@ -16,6 +16,7 @@
         stops/<n>.json  stops/sessions/<session>.json  retries/<n>/…
     scans/<src>--<tgt>/<template>/<n>/
         opened.json  scan.json  missing/<Object>.parquet  work/…   the last only while the scan is going on
+    history/<src>--<tgt>/<template>/history.html
 
 Template, phase, step and part names become one path component each: letters, digits, `_` and `-` stay, every other
 byte becomes `~` and two hexadecimal digits, so that no name can leave its folder and no two names meet.
@@ -105,6 +106,10 @@ class Layout:
     def run(self, job: JobKey, number: int) -> RunLayout:
         """One run of a sync job."""
         return RunLayout(self.job(job) / f"{number:05d}")
+
+    def history(self, source_org_id: str, target_org_id: str, template: str) -> UPath:
+        """The folder of the page over all runs of a template."""
+        return self.root / "history" / pair(source_org_id, target_org_id) / encode(template)
 
     def lease(self, target_org_id: str) -> UPath:
         """The folder of a target org's lease."""

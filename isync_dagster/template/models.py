@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from decimal import Decimal
 from enum import StrEnum
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
@@ -315,6 +315,93 @@ class PreflightDecision(Block):
     why: str = Field(min_length=1, description="Why; it is kept with the findings and shown in the result.")
 
 
+def parse_rows(value: Any) -> int | None:
+    """Read a number of rows, or `all` (None).
+
+    >>> parse_rows("all"), parse_rows(500)
+    (None, 500)
+    """
+    text = str(value).strip().lower()
+    if value is None or text == "all":
+        return None
+    if re.fullmatch(r"[1-9]\d*", text) and not isinstance(value, bool):
+        return int(text)
+    raise ValueError(f"{value!r} is neither a number of rows (2000) nor the word all")
+
+
+Rows = Annotated[
+    int | None,
+    BeforeValidator(parse_rows),
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1}, {"const": "all"}, {"type": "null"}]}),
+]
+
+METRIC = re.compile(r"(?:(?P<count>count)|(?P<function>sum|avg|min|max) +(?P<field>[A-Za-z]\w*))", re.IGNORECASE)
+
+
+def parse_measure(value: Any) -> str:
+    """Read what a metric measures: `count`, or `sum`, `avg`, `min` or `max` of a field.
+
+    >>> parse_measure("SUM  Amount")
+    'sum Amount'
+    """
+    found = METRIC.fullmatch(value.strip()) if isinstance(value, str) else None
+    if found is None:
+        raise ValueError(f"{value!r} is no measure; write count, or sum, avg, min or max and a field: sum Amount")
+    return "count" if found["count"] else f"{found['function'].lower()} {found['field']}"
+
+
+class Metric(Block):
+    """A number of the business that must be the same in both orgs."""
+
+    name: str = Field(min_length=1, description="What people call it, such as pipeline.")
+    object: str = Field(min_length=1, description="Source object whose records are measured; it has a line.")
+    measure: Annotated[str, BeforeValidator(parse_measure)] = Field(
+        "count", description="count, or sum, avg, min or max and a source field that is carried over: sum Amount."
+    )
+    by: str | None = Field(
+        None, min_length=1, description="Source field that is carried over: one number for each of its values."
+    )
+    whole_org: bool = Field(
+        False,
+        description="true: all records of both orgs are compared too (aggregate SOQL), not only the migrated ones. It "
+        "informs and fails nothing, since the target may have records of its own.",
+    )
+
+    @property
+    def function(self) -> str:
+        """count, sum, avg, min or max."""
+        return self.measure.partition(" ")[0]
+
+    @property
+    def field(self) -> str | None:
+        """The source field that is measured; None for a count."""
+        return self.measure.partition(" ")[2] or None
+
+
+class Validation(Block):
+    """How the values in the target are compared with what they should be."""
+
+    rows: Rows = Field(
+        None,
+        description="How many migrated records of an object `isync validate` compares field by field: all, or the "
+        "size of a random sample, for huge objects.",
+    )
+    run_rows: Rows = Field(
+        2000,
+        description="How many a run compares by itself, beside its loads: all, or the size of a random sample. Objects "
+        "with no more records than that are compared whole.",
+    )
+    exclude_fields: dict[str, Names] = Field(
+        default_factory=dict,
+        description="Source object: source fields that are not compared, because the target is meant to change them.",
+    )
+    changed_by_target: Literal["error", "warning"] = Field(
+        "error",
+        description="What a value is that the target itself changed as the record was saved (trigger, flow, workflow): "
+        "an error, or a warning.",
+    )
+
+
 class Settings(Block):
     """How the whole template behaves."""
 
@@ -354,6 +441,9 @@ class Settings(Block):
     caps: Caps = Field(default_factory=Caps, description="Bounds that stop a phase before anything is written.")
     preflight: tuple[PreflightDecision, ...] = Field(
         (), description="Decisions that silence or change the severity of kinds of pre-flight findings; the last wins."
+    )
+    validation: Validation = Field(
+        default_factory=Validation, description="How the values in the target are compared with what they should be."
     )
 
     def rejected_rows_allowed(self, extracted: int) -> int:
@@ -479,4 +569,7 @@ class Template(Block):
     )
     phases: tuple[Phase, ...] = Field(
         (), description="Named slices; without any, the template has the one phase `all` with every line."
+    )
+    metrics: tuple[Metric, ...] = Field(
+        (), description="Numbers of the business that must be the same in both orgs, such as the pipeline by stage."
     )

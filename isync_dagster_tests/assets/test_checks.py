@@ -100,3 +100,13 @@ def test_alone_without_any_run_nothing_is_proved(known: FakeVerbs, instance: dg.
     found = evaluation(validate(known, instance), "record_count")
     assert (found.passed, found.severity) == (False, dg.AssetCheckSeverity.WARN)
     assert known.calls == []
+
+
+def test_alone_the_checks_are_thorough_and_in_a_run_they_are_not(
+    known: FakeVerbs, instance: dg.DagsterInstance
+) -> None:
+    migrate(known, instance)
+    assert not any(options.thorough for options in known.options)
+    known.options.clear()
+    validate(known, instance)
+    assert known.options and all(options.thorough for options in known.options)

@@ -81,6 +81,8 @@ def test_rejected_rows_block_unless_the_template_continues_on_error(goes_on: boo
         "record_count": False,
         "relationships": False,
         "relinked": False,
+        "fields": False,
+        "totals": False,
     }
 
 
@@ -135,7 +137,7 @@ def test_the_report_holds_every_verdict_and_none_is_made_twice(known: FakeVerbs,
     run = known.runs("people").run
     assert run is not None
     names = [(verdict["object"], verdict["name"]) for verdict in run.verdicts()]
-    assert len(names) == len(set(names)) == 12
+    assert len(names) == len(set(names)) == 16
 
 
 def test_metadata_of_a_load(known: FakeVerbs, instance: dg.DagsterInstance) -> None:

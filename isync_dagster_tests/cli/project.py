@@ -200,6 +200,6 @@ def make_project(folder: Path, patch: pytest.MonkeyPatch, home: Path, template: 
     patch.setitem(verbs.VERBS, "check_references", fake.check("references"))
     patch.setitem(verbs.VERBS, "check_conservation", fake.check("conservation"))
     patch.setitem(verbs.VERBS, "check_rejected_rows", fake.check("rejected_rows"))
-    patch.setitem(verbs.VERBS, "check_target", fake.check("record_count", "relationships"))
-    patch.setitem(verbs.VERBS, "check_relinked", fake.check("relinked"))
+    patch.setitem(verbs.VERBS, "check_target", fake.check("record_count", "relationships", "fields", "totals"))
+    patch.setitem(verbs.VERBS, "check_relinked", fake.check("relinked", "fields", "totals"))
     return fake

@@ -15,8 +15,8 @@ from isync_dagster.local_org.seeds.dataset import DataSet, apply
 from isync_dagster.migration.checks import (
     check_conservation,
     check_rejected_rows,
-    check_relinked,
-    check_target,
+    verify_load,
+    verify_relink,
 )
 from isync_dagster.migration.extract import extract
 from isync_dagster.migration.finish import finish
@@ -85,9 +85,9 @@ class Bench:
         for item in objects:
             check_conservation(job, item.object)
             check_rejected_rows(job, item.object)
-            check_target(job, item.object)
+            verify_load(job, item.object)
             if item.has_relink:
-                check_relinked(job, item.object)
+                verify_relink(job, item.object)
         return finish(job)
 
     def id_map(self, plan: Plan) -> pl.DataFrame:

@@ -10,6 +10,7 @@ from syrupy.assertion import SnapshotAssertion
 from upath import UPath
 
 from isync_dagster.report import render_html, render_markdown, summary_from_json, summary_to_json, write_report
+from isync_dagster.report.history import History, HistoryRun, render_history
 from isync_dagster_tests.report.summaries import summary
 
 
@@ -92,3 +93,43 @@ def test_both_files_are_written(tmp_path: object) -> None:
     page = write_report(summary(), folder)
     assert page.read_text().startswith("<!doctype html>")
     assert (folder / "report.md").read_text().startswith("# core · people · run 3")
+
+
+def test_values_totals_and_history_are_told() -> None:
+    html = render_html(summary(trouble=True, values=True))
+    text = " ".join(read(html).words)
+    assert "18,000" in text and "values compared" in text
+    assert "✗ -0.50" in text and "1,250,000.50" in text, "totals side by side"
+    assert "Ada <i>" in text and "<i>" not in html
+    assert "Acme & Co" in text
+    assert "retry 1 of Contact: 3 inserted" in text and "2026-01-02 00:00:00 UTC" in text
+    assert "errors_Contact_20260101T000000.csv" in text
+    found = summary_from_json(json.loads(json.dumps(summary_to_json(summary(trouble=True, values=True)))))
+    assert found == summary(trouble=True, values=True)
+    markdown = render_markdown(found)
+    assert "| Contact | pipeline | Won | 1,250,000.50 | 1,250,000 | **✗ -0.50** |" in markdown
+    assert "Ada &lt;i>" in markdown
+
+
+def test_a_summary_of_an_older_version_is_read() -> None:
+    data = json.loads(json.dumps(summary_to_json(summary())))
+    for name in ("used", "history", "spot_checks", "error_files", "opened_at", "opened_by"):
+        del data[name]
+    assert summary_from_json(data) == summary()
+
+
+def test_history_lists_every_run_and_how_it_went() -> None:
+    runs = [
+        HistoryRun("people", 3, "accepted", "2026-01-03T00:00:00+00:00", "Ada", summary(), "../a/report.html"),
+        HistoryRun("sales", 1, "open", "2026-01-02T00:00:00+00:00", "Bob <b>"),
+        HistoryRun(
+            "people", 2, "closed", "2026-01-01T00:00:00+00:00", "Ada", summary(trouble=True), "../b/report.html"
+        ),
+    ]
+    html = render_history(History("core", "source", "target", ["people", "sales"], runs, "2026-01-04T00:00:00+00:00"))
+    page = read(html)
+    text = " ".join(page.words)
+    assert "✓ kept" in text and "✗ not kept" in text and "not closed" in text
+    assert 'href="../a/report.html"' in html and "Bob <b>" in text
+    assert html.count("<circle") == 2, "one dot a closed run of people"
+    assert not re.search(r"""src=|url\(|@import|http://|https://""", html)

@@ -111,3 +111,33 @@ def test_a_template_survives_json() -> None:
     )
     assert Template.model_validate(template.model_dump(mode="json")) == template
     assert Template.model_validate_json(template.model_dump_json()) == template
+
+
+def test_metrics_and_validation() -> None:
+    template = Template.model_validate(
+        MINIMAL
+        | {
+            "settings": {"validation": {"rows": "all", "run_rows": 50, "exclude_fields": {"Account": "Rating, Site"}}},
+            "metrics": [{"name": "pipeline", "object": "Opportunity", "measure": "SUM  Amount", "by": "StageName"}],
+        }
+    )
+    (metric,) = template.metrics
+    assert (metric.function, metric.field, metric.by) == ("sum", "Amount", "StageName")
+    validation = template.settings.validation
+    assert (validation.rows, validation.run_rows) == (None, 50)
+    assert validation.exclude_fields == {"Account": ("Rating", "Site")}
+    assert Template.model_validate_json(template.model_dump_json()) == template
+
+
+@pytest.mark.parametrize(
+    ("more", "text"),
+    [
+        ({"metrics": [{"name": "m", "object": "Account", "measure": "median Amount"}]}, "is no measure"),
+        ({"metrics": [{"name": "m", "object": "Account", "over": "x"}]}, "extra_forbidden"),
+        ({"settings": {"validation": {"rows": 0}}}, "neither a number of rows"),
+        ({"settings": {"validation": {"sample": 10}}}, "extra_forbidden"),
+    ],
+)
+def test_metrics_and_validation_that_mean_nothing_are_refused(more: dict[str, object], text: str) -> None:
+    with pytest.raises(ValidationError, match=text):
+        Template.model_validate(MINIMAL | more)
