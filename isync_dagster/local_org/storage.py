@@ -60,7 +60,7 @@ class Storage:
         try:
             connection = duckdb.connect(
                 str(folder / DATABASE),
-                config={"threads": str(min(os.cpu_count() or 1, THREADS)), "memory_limit": MEMORY},
+                config={"threads": str(min(_cores(), THREADS)), "memory_limit": MEMORY},
             )
         except duckdb.Error as error:
             os.close(lock_file)
@@ -364,6 +364,13 @@ def polars_type(kind: str) -> pl.DataType:
 def field_types(sobject: SObject) -> dict[str, pl.DataType]:
     """Column name -> Polars type for an object's table."""
     return {name: polars_type(kind) for name, kind in columns(sobject).items()}
+
+
+def _cores() -> int:
+    """The cores that this process may use; more threads than these cost a quarter of an insert's time."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _take_lock(folder: Path) -> int:
