@@ -79,6 +79,7 @@ def test_rejected_rows_block_unless_the_template_continues_on_error(goes_on: boo
         "record_count": False,
         "relationships": False,
         "relinked": False,
+        "schema": False,
     }
 
 
