@@ -9,8 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from email.message import EmailMessage
 
-import requests
-
 from isync_dagster.errors import ConfigError, TransientError
 
 WEBHOOK, SMTP, TO, FROM = "ISYNC_NOTIFY_WEBHOOK", "ISYNC_NOTIFY_SMTP", "ISYNC_NOTIFY_TO", "ISYNC_NOTIFY_FROM"
@@ -60,7 +58,8 @@ class Channels:
             try:
                 tell(subject, text)
                 done.append(name)
-            except (requests.RequestException, smtplib.SMTPException, OSError) as error:
+            except OSError as error:
+                # Both libraries' errors are OSErrors.
                 # The text of the error may hold the address, and the address of a webhook is a secret.
                 status = getattr(getattr(error, "response", None), "status_code", "")
                 failed.append(f"{name} ({type(error).__name__}{f' {status}' if status else ''})")
@@ -71,6 +70,9 @@ class Channels:
         return tuple(done)
 
     def _post(self, subject: str, text: str) -> None:
+        # Not at import: the code location loads this module.
+        import requests
+
         answer = requests.post(
             self.webhook, json={"text": f"{subject}\n{text}"}, timeout=SECONDS, allow_redirects=False
         )

@@ -201,7 +201,7 @@ def duration(seconds: float) -> str:
     """A time as people say it.
 
     >>> duration(4.2), duration(90), duration(7_300)
-    ('4 s', '1 min 30 s', '2 h 2 min')
+    ('4 s', '1 min 30 s', '2 h 1 min')
     """
     whole = max(1, round(seconds))
     if whole < 60:

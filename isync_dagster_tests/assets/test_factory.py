@@ -83,6 +83,7 @@ def test_rejected_rows_block_unless_the_template_continues_on_error(goes_on: boo
         "relinked": False,
         "fields": False,
         "totals": False,
+        "schema": False,
     }
 
 
