@@ -65,4 +65,8 @@ def dagster_instance() -> Iterator[dg.DagsterInstance]:
         settings = Settings.from_env()
         reap_store(Store.open(settings.store))
         put_back_what_is_left(settings)
-        yield instance
+        try:
+            yield instance
+        finally:
+            # What the command itself could not put back is tried once more, and said.
+            put_back_what_is_left(settings)

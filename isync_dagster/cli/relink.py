@@ -11,6 +11,7 @@ from rich.table import Table
 from isync_dagster.assets.factory import load_plans
 from isync_dagster.assets.resources import Workbench
 from isync_dagster.assets.settings import Settings
+from isync_dagster.cli.automation import put_back_what_is_left
 from isync_dagster.cli.console import Exit
 from isync_dagster.migration.healing import heal_links
 from isync_dagster.migration.model import RunOptions
@@ -19,6 +20,7 @@ from isync_dagster.migration.model import RunOptions
 def relink(console: Console, template: str, objects: Sequence[str], confirm_production: str) -> Exit:
     """Fill what can be filled and print what came of it; REJECTED where Salesforce refused links."""
     settings = Settings.from_env()
+    put_back_what_is_left(settings)
     plan = load_plans(settings, [template])[template]
     wanted = [plan.object(name).object for name in objects]
     bench = Workbench(settings, {template: plan})

@@ -13,6 +13,7 @@ from isync_dagster.assets.factory import load_plans
 from isync_dagster.assets.resources import Workbench
 from isync_dagster.assets.settings import Settings
 from isync_dagster.assets.verbs import verb
+from isync_dagster.cli.automation import put_back_what_is_left
 from isync_dagster.cli.console import Exit
 from isync_dagster.errors import ConfigError
 from isync_dagster.migration.model import Progress, RunOptions, State
@@ -36,6 +37,7 @@ def rollback(
     if conflicts not in list(Conflicts):
         raise ConfigError(f"--conflicts is {conflicts!r}: it takes {', '.join(Conflicts)}.")
     settings = Settings.from_env()
+    put_back_what_is_left(settings)
     plan = load_plans(settings, [template])[template]
     bench = Workbench(settings, {template: plan})
 
