@@ -1,8 +1,8 @@
 """What a run will take: calls, Bulk batches, storage and time, as straight lines through what earlier runs took.
 
 The time and the calls of a stage of an object are a base and so much a row. The lines are fitted to the runs of the
-same org pair; where there are none, to measurements of two local orgs, which say little of an org on the net: the range
-says so.
+same org pair; where there are none they are rough ones of two local orgs, which say little of an org on the net: the
+range says so.
 """
 
 from __future__ import annotations
@@ -102,7 +102,8 @@ DEFAULTS = Rates(
     high=UNLEARNED[1],
     runs=0,
 )
-"""Measured with the demo between two local orgs, 3,000 and 40,000 records, on two processors that had other work too."""
+"""Bases are fitted to a demo of 3,000 records between two local orgs, on two processors with much other work; what a row
+adds did not show at that size and is a cautious guess. Both are why the range is `UNLEARNED`."""
 
 
 def storage_mb(object: str, rows: int) -> float:

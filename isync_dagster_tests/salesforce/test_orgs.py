@@ -50,7 +50,7 @@ def test_every_commented_example_of_the_shipped_file_is_valid(tmp_path: Path) ->
     kept = [line for line in examples[start:] if line.startswith("  ") and not line.strip().endswith(".")]
     found = load_orgs(orgs(tmp_path, "\n".join(kept)))
     assert {config.auth for config in found.values()} == {
-        "username_password", "client_credentials", "jwt", "refresh_token", "access_token", "sf_cli",
+        "username_password", "client_credentials", "jwt", "refresh_token", "access_token", "sf_cli", "web",
     }  # fmt: skip
 
 
