@@ -37,12 +37,20 @@ def check_conservation(job: SyncJob, object: str) -> Verdict:
     if run is None:
         return _no_run(job, object, "conservation")
     ids = extracted(run, plan).select(source_id="Id")
-    rows = ids.select(pl.len()).collect().item()
     latest = run.audit(object).latest()
-    states = counts_by(latest, "state")
-    without = ids.join(latest, on="source_id", how="anti").select("source_id").head(10).collect()
-    missing = rows - ids.join(latest, on="source_id", how="semi").select(pl.len()).collect().item()
-    strange = latest.join(ids, on="source_id", how="anti").select(pl.len()).collect().item()
+    # Together, so that the log is laid out once; counts and ten ids come back.
+    total, counted, without, found, foreign = pl.collect_all(
+        [
+            ids.select(pl.len()),
+            latest.group_by("state").len().sort("state"),
+            ids.join(latest, on="source_id", how="anti").select("source_id").head(10),
+            ids.join(latest, on="source_id", how="semi").select(pl.len()),
+            latest.join(ids, on="source_id", how="anti").select(pl.len()),
+        ]
+    )
+    rows, strange = int(total.item()), int(foreign.item())
+    states = {str(state): int(count) for state, count in counted.iter_rows()}
+    missing = rows - int(found.item())
     links = link_totals(run, plan)
     unaccounted = int(links.filter(pl.col("state").is_null())["rows"].sum()) if links.height else 0
     complete = int(links["rows"].sum()) == rows * len(plan.lookups) if links.height else not plan.lookups or not rows
@@ -158,13 +166,20 @@ def _record_count(job: SyncJob, run: Run, plan: ObjectPlan, there: pl.LazyFrame)
     scope = extracted(run, plan).select(pl.len()).collect().item()
     seen = claimed.join(out_of_sight(run, plan.object), on="source_id", how="anti")
     lost = seen.join(there, left_on="target_id", right_on="Id", how="anti")
-    missing = lost.select(pl.len()).collect().item()
-    mapped = claimed.select(pl.len()).collect().item()
     # Records that were merged in the target share the one that survived.
     merged = left_alone(job, run, plan.object).filter(pl.col("_left") == FOLLOWED)
     alone = claimed.join(merged, on="source_id", how="anti")
-    shared = alone.select(pl.len() - pl.col("target_id").n_unique()).collect().item()
-    in_target = there.select(pl.len()).collect().item()
+    # Together, so that the log is laid out once; counts and ten rows come back.
+    *counts, shown = pl.collect_all(
+        [
+            lost.select(pl.len()),
+            claimed.select(pl.len()),
+            alone.select(pl.len().cast(pl.Int64) - pl.col("target_id").n_unique().cast(pl.Int64)),
+            there.select(pl.len()),
+            lost.head(10),
+        ]
+    )
+    missing, mapped, shared, in_target = (int(count.item()) for count in counts)
     passed = not missing and not shared
     text = f"{mapped - missing:,} of {scope:,} source rows in scope are found in the target; {in_target:,} records are there in all."
     if missing:
@@ -179,7 +194,7 @@ def _record_count(job: SyncJob, run: Run, plan: ObjectPlan, there: pl.LazyFrame)
         passed,
         text,
         numbers={"source": scope, "mapped": mapped, "found": mapped - missing, "missing": missing, "target": in_target},
-        table=lost.head(10).collect().to_dicts(),
+        table=shown.to_dicts(),
     )
 
 

@@ -226,7 +226,7 @@ def _followed(job: SyncJob, target: str, missing: pl.DataFrame, there: pl.LazyFr
 
 def _states(job: SyncJob, target: str, ids: pl.Series, folder: UPath) -> pl.DataFrame:
     """`Id`, `deleted`, `master` of those that queryAll shows."""
-    described = job.target.describe(target)
+    described = job.target.described(target)
     names = [name for name in ("IsDeleted", "MasterRecordId") if described.field(name) is not None]
     kinds = {"IsDeleted": "boolean", "MasterRecordId": "id"}
     fields = (ID, *(Field(name=name, type=kinds[name]) for name in names))

@@ -74,10 +74,13 @@ def read(
     folder: UPath,
     stage: str,
     deleted: bool = False,
+    at_least: int = 0,
 ) -> Reading:
     """Read `fields` of the rows of `object` that `where` admits into `folder`, typed.
 
-    `tail` is ORDER BY and LIMIT; with `deleted` the rows in the recycle bin and archived ones too. Returns at once what an earlier call completed. Raises `SnapshotError`
+    `tail` is ORDER BY and LIMIT; with `deleted` the rows in the recycle bin and archived ones too. `at_least` is how many
+    rows there will be, by what is known: where they are too many for one REST answer, they are not counted before.
+    Returns at once what an earlier call completed. Raises `SnapshotError`
     where the org does not know the object or a field, `DataError` where rows are missing, doubled or
     would lose digits.
     """
@@ -89,15 +92,19 @@ def read(
     soql = f"SELECT {', '.join(field.name for field in fields)} FROM {object}{predicate}{f' {tail}' if tail else ''}"
     with metering() as meter:
         try:
-            counted = org.count(object, where or None)
+            counted = None if at_least > REST_ROWS else org.count(object, where or None)
             resumed = files.exists(folder / "cursor.json")
-            if not resumed and counted <= REST_ROWS and len(quote(soql)) <= REST_SOQL:
+            if counted == 0 and not resumed:
+                # The org has just said so: nothing is left to ask for.
+                rows, size, by = 0, 0, "COUNT"
+            elif counted is not None and not resumed and counted <= REST_ROWS and len(quote(soql)) <= REST_SOQL:
                 rows, size, by = _by_rest(org, soql, object, fields, folder, deleted)
             else:
-                rows, size, by = _by_bulk(job, org, soql, object, fields, folder, stage, counted, deleted)
+                wanted = at_least if counted is None else counted
+                rows, size, by = _by_bulk(job, org, soql, object, fields, folder, stage, wanted, deleted)
         except RequestError as error:
             raise _explained(error, object, org, soql) from error
-    if not tail and rows < counted and by == "REST":
+    if counted is not None and not tail and rows < counted and by == "REST":
         # Rows may have been deleted between the two calls; what the org counts now decides.
         counted = org.count(object, where or None)
         if rows < counted:
@@ -131,11 +138,17 @@ def _by_bulk(
     bulk = BulkQuery(org)
     with org.job_slot():
         cursor = _cursor(bulk, soql, folder, "queryAll" if deleted else "query")
-        query_job = bulk.wait(cursor["job_id"], job.cancelled)
+        fresh = None if cursor["pages"] else counted
+        query_job = bulk.wait(cursor["job_id"], job.cancelled, rows=fresh)
     done = [PageFile.from_json(item) for item in cursor["pages"]]
     with tempfile.TemporaryDirectory(prefix="isync-") as scratch:
         for page in bulk.download_all(
-            query_job.id, Path(scratch), parallel=job.options.parallel_downloads, done=done, cancelled=job.cancelled
+            query_job.id,
+            Path(scratch),
+            parallel=job.options.parallel_downloads,
+            done=done,
+            cancelled=job.cancelled,
+            processed=query_job.processed,
         ):
             raw = pl.scan_csv(page.path, infer_schema=False, null_values="")
             rows = _write_part(raw, object, fields, folder / f"part-{page.index:05d}.parquet")

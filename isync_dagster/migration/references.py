@@ -86,7 +86,7 @@ def _resolve(job: SyncJob, rule: ReferenceRule) -> pl.DataFrame:
 def _rows(org: Org, rule: ReferenceRule) -> pl.DataFrame:
     """Id and the key fields that this org has, all text, ids of 18 characters."""
     try:
-        described = org.describe(rule.object)
+        described = org.described(rule.object)
     except RequestError as error:
         if error.details.get("code") != "NOT_FOUND":
             raise
@@ -208,7 +208,7 @@ def default_target_id(job: SyncJob, lookup: Lookup) -> str:
             if name == lookup.references[-1] and not lookup.parents and not lookup.others:
                 raise
     for name in lookup.target.reference_to:
-        described = job.target.describe(name)
+        described = job.target.described(name)
         condition = f"Id = '{wanted}'" if _ID.fullmatch(wanted) else _name_equals(described, wanted)
         if condition is None:
             continue

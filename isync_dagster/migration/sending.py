@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ from isync_dagster.migration.model import Progress, State, SyncJob
 from isync_dagster.migration.settling import Settled, made_since, sent_fields, settle_ids, settle_inserts
 from isync_dagster.migration.stopping import stop_of
 from isync_dagster.plan.model import ObjectPlan
-from isync_dagster.records.pairing import pair
+from isync_dagster.records.pairing import pair, pair_distinct
 from isync_dagster.salesforce.bulk_ingest import BulkIngest, IngestJob
 from isync_dagster.salesforce.collections import Collections
 from isync_dagster.salesforce.outcome import TRANSIENT_CODES
@@ -44,6 +44,9 @@ from isync_dagster.store.runs import Run
 from isync_dagster.store.stops import Jobs
 
 CREATE_TRIES = 5
+
+FRESH = 2.0
+"""Seconds after its closing in which a job is waited for as one that has just begun."""
 
 
 class Sender:
@@ -165,7 +168,7 @@ class Sender:
     # ── the steps ────────────────────────────────────────────────────────────────────────────────────
 
     def _create(self, number: int, entry: Entry) -> None:
-        payload = {**entry.payload, "sent_at": self.job.target.server_time().isoformat()}
+        payload = {**entry.payload, "sent_at": self.job.target.time_passed().isoformat()}
         if payload["way"] == "collections":
             self._record(number, entry.attempt, "created", payload)
             self._send_collections(number, self._last(number))
@@ -255,7 +258,11 @@ class Sender:
 
         job_id = entry.payload["job_id"]
         try:
-            return self.bulk.wait(job_id, aborts, seen)
+            # One that another process closed has probably ended by now: it is looked at right away.
+            fresh = (datetime.now(UTC) - entry.at).total_seconds() < FRESH
+            kind = f"{entry.payload['operation']} {self.plan.target_object}"
+            rows = entry.payload["sent_rows"] if fresh else None
+            return self.bulk.wait(job_id, aborts, seen, rows=rows, kind=kind)
         except WaitCancelled:
             self._abort(entry)
             return self.bulk.wait(job_id, progress=seen)
@@ -483,6 +490,9 @@ class Sender:
             if not parts:
                 return pl.DataFrame(schema=known_schema()), none
             results = pl.concat(parts, how="diagonal")
+            quick = pair_distinct(rows.select("_row", *columns), results, entry.payload["operation"])
+            if quick is not None:
+                return quick.select(pl.col(name).cast(kind) for name, kind in known_schema().items()), none
             paired = pair(rows.lazy().select("_row", *columns), results, entry.payload["operation"])
             pairs, unpaired = pl.collect_all([paired.rows, paired.unpaired])
             known = pairs.select([pl.col(name).cast(kind) for name, kind in known_schema().items()])

@@ -15,6 +15,7 @@ from isync_dagster.records.ids import to18
 
 _ERROR = r"(?s)^(?P<code>[A-Z][A-Z0-9_]*):(?P<message>.*?):(?P<fields>[^:]*?)\s*--\s*$"
 _OWN = ("sf__Id", "sf__Created", "sf__Error")
+_SEED = 7
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,36 @@ def pair(sent: pl.LazyFrame, results: pl.LazyFrame, operation: str = "insert") -
         _beyond(groups, "_results", both, keep=columns).unnest("_results").select(*_OWN, *columns),
         _beyond(groups, "_rows", both).select(pl.col("_rows").alias("_row")),
     )
+
+
+def pair_distinct(sent: pl.DataFrame, results: pl.LazyFrame, operation: str = "insert") -> pl.DataFrame | None:
+    """`Paired.rows` at a fraction of the cost where no two rows are equal and every row has its result; else None.
+
+    Takes what `pair` takes. A hash of the row finds the candidate, the equality of all columns decides: two rows that
+    share a hash, a row without a result or a result without a row leave it to `pair`. Bounded by the rows of one job.
+    """
+    columns = [name for name in sent.columns if not name.startswith("_")]
+    echoed = results.collect_schema()
+    blank = pl.lit("", dtype=pl.String)
+    own = [(_plain(pl.col(name)) if name in echoed else blank).alias(name) for name in _OWN]
+    echoes = {f"_echo.{name}": _plain(pl.col(name)) if name in echoed else blank for name in columns}
+    asked = sent.lazy().select("_row", *(_plain(pl.col(name)) for name in columns))
+    answered = results.select(*own, **echoes)
+    left, right = pl.collect_all(
+        [
+            asked.with_columns(_hash=pl.struct(columns).hash(_SEED)),
+            # Under the names of the sent columns, for a hash of a struct is one of its values alone.
+            answered.with_columns(_hash=pl.struct(pl.col(f"_echo.{name}").alias(name) for name in columns).hash(_SEED)),
+        ]
+    )
+    if left.height != right.height or left["_hash"].n_unique() != left.height:
+        return None
+    if right["_hash"].n_unique() != right.height:
+        return None
+    equal = pl.all_horizontal(pl.col(name) == pl.col(f"_echo.{name}") for name in columns)
+    found = left.lazy().join(right.lazy(), on="_hash", how="inner").filter(equal).select("_row", *_OWN)
+    outcome = _outcome(found, operation).collect()
+    return outcome if outcome.height == left.height else None
 
 
 def split_error(expr: pl.Expr) -> pl.Expr:

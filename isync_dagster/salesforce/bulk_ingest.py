@@ -6,6 +6,7 @@ and aborting are: asking for a state that the job has already reached does no ha
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -146,17 +147,31 @@ class BulkIngest:
         job_id: str,
         cancelled: Callable[[], bool] = never,
         progress: Callable[[IngestJob], None] | None = None,
+        *,
+        rows: int | None = None,
+        kind: str = "",
     ) -> IngestJob:
-        """The job once it ended, in whatever state: rows processed before a failure stay, so all results are read."""
-        return poll(
+        """The job once it ended, in whatever state: rows processed before a failure stay, so all results are read.
+
+        `rows` are those of a job that was just closed, `kind` tells jobs apart that go on differently fast: when it is
+        first looked at is chosen by them.
+        """
+        tuning, pace = self._org.tuning, self._org.pace
+        began = time.monotonic()
+        expected = 0.0 if rows is None else pace.expected(kind, rows, tuning.first_poll, tuning.longest_poll)
+        job = poll(
             lambda: self.get(job_id),
             lambda job: job.finished,
-            tuning=self._org.tuning,
+            tuning=tuning,
             cancelled=cancelled,
             what=f"ingest job {job_id}",
             job_id=job_id,
             progress=progress,
+            expected=expected,
         )
+        if rows is not None:
+            pace.learn(kind, rows, time.monotonic() - began)
+        return job
 
     def results(self, job_id: str, kind: ResultKind, to: Path, *, expected: int | None = None) -> int:
         """One result list as the CSV file `to`; gives the number of its rows.

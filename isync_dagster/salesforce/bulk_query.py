@@ -6,6 +6,7 @@ locator never changes while the job lives (7 days), so a download goes on where 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
@@ -61,17 +62,28 @@ class BulkQuery:
         job_id: str,
         cancelled: Callable[[], bool] = never,
         progress: Callable[[QueryJob], None] | None = None,
+        *,
+        rows: int | None = None,
     ) -> QueryJob:
-        """The job once it is complete; JobError where it failed or was aborted, WaitCancelled when asked to stop."""
+        """The job once it is complete; JobError where it failed or was aborted, WaitCancelled when asked to stop.
+
+        `rows` are those expected of a job that was just made: when it is first looked at is chosen by them.
+        """
+        tuning, pace = self._org.tuning, self._org.pace
+        began = time.monotonic()
+        expected = 0.0 if rows is None else pace.expected("query", rows, tuning.first_poll, tuning.longest_poll)
         job = poll(
             lambda: self.get(job_id),
             lambda job: job.finished,
-            tuning=self._org.tuning,
+            tuning=tuning,
             cancelled=cancelled,
             what=f"query job {job_id}",
             job_id=job_id,
             progress=progress,
+            expected=expected,
         )
+        if rows is not None:
+            pace.learn("query", job.processed or rows, time.monotonic() - began)
         if job.state != "JobComplete":
             raise JobError(
                 f"org '{self._org.alias}': query job {job_id} on {job.object} ended as {job.state}: "
@@ -136,12 +148,14 @@ class BulkQuery:
         *,
         done: Iterable[PageFile] = (),
         cancelled: Callable[[], bool] = never,
+        processed: int | None = None,
     ) -> Iterator[PageFile]:
         """Every page that is not there yet, as it lands: files `page-00000.csv`, ... in `folder`.
 
         `done` are the pages of an earlier attempt (PageFile as it was given): they are not fetched again and count
         in the total. `skip` are locators to leave out where that is all that is known. At the end the rows of all
-        pages must be the job's numberRecordsProcessed, else TransientError (not checked where `skip` hides pages).
+        pages must be the job's numberRecordsProcessed (`processed`, where the caller has the complete job; it is asked for
+        else), or TransientError is raised (not checked where `skip` hides pages).
         """
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         kept = {page.locator: page for page in done}
@@ -159,7 +173,7 @@ class BulkQuery:
         for page in pages:
             total += page.rows
             yield page
-        expected = self.get(job_id).processed
+        expected = self.get(job_id).processed if processed is None else processed
         if not left_out and expected is not None and expected != total:
             raise TransientError(
                 f"org '{self._org.alias}': the pages of query job {job_id} hold {total:,} rows, the job says "

@@ -10,9 +10,12 @@ from __future__ import annotations
 import json as json_module
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import IO, Any, NoReturn, Self
 from urllib.parse import urlsplit
@@ -25,6 +28,7 @@ from isync_dagster.salesforce.faults import SessionExpired, no_answer, read_faul
 from isync_dagster.salesforce.login import Grant, Login
 from isync_dagster.salesforce.meter import Meter, active_meters, metering
 from isync_dagster.salesforce.orgs import OrgConfig
+from isync_dagster.salesforce.polling import Pace
 from isync_dagster.salesforce.transport import BearerAuth, SessionPool, WireSession, usage_of
 from isync_dagster.salesforce.tuning import Tuning
 
@@ -66,6 +70,10 @@ class OrgCalls:
         self._usage: tuple[int, int] | None = None
         self._version = config.api_version
         self._reads_only = False
+        self._versioning = threading.Lock()
+        self._heard: tuple[datetime, float] | None = None
+        self.pace = Pace()
+        """How long the org's jobs took lately."""
 
     def reading(self) -> Self:
         """The same org and login through which nothing can be written: such a call raises `OrgsError`, unsent."""
@@ -117,17 +125,24 @@ class OrgCalls:
     @property
     def api_version(self) -> str:
         """The API version in use, such as `62.0`: the configured one, else the newest that both sides know."""
-        if self._version is None:
-            offered = self.versions()
-            usable = [version for version in offered if float(OLDEST_USABLE) <= float(version) <= float(NEWEST_TESTED)]
-            if not usable:
-                raise OrgsError(
-                    f"org '{self.alias}' offers API versions {', '.join(offered) or 'none'}; this tool needs one of "
-                    f"{OLDEST_USABLE} to {NEWEST_TESTED}",
-                    alias=self.alias,
-                )
-            self._version = max(usable, key=float)
+        if self._version is not None:
+            return self._version
+        # All threads begin with it, and one of them asks.
+        with self._versioning:
+            if self._version is None:
+                self._version = self._newest_version()
         return self._version
+
+    def _newest_version(self) -> str:
+        offered = self.versions()
+        usable = [version for version in offered if float(OLDEST_USABLE) <= float(version) <= float(NEWEST_TESTED)]
+        if not usable:
+            raise OrgsError(
+                f"org '{self.alias}' offers API versions {', '.join(offered) or 'none'}; this tool needs one of "
+                f"{OLDEST_USABLE} to {NEWEST_TESTED}",
+                alias=self.alias,
+            )
+        return max(usable, key=float)
 
     @property
     def instance_url(self) -> str:
@@ -227,6 +242,7 @@ class OrgCalls:
                     if usage is not None:
                         self._usage = usage
                     if 200 <= answer.status_code < 300:
+                        self._hear(answer.headers.get("Date", ""))
                         use(answer)
                         return
                     fault = read_fault(answer.status_code, answer.content, answer.headers.get("Content-Type", ""))
@@ -259,6 +275,11 @@ class OrgCalls:
             for meter in active_meters():
                 meter.add_bytes(received=len(answer.content))
         return answer
+
+    def _hear(self, date: str) -> None:
+        """Take note of the org's clock."""
+        with suppress(ValueError):
+            self._heard = (parsedate_to_datetime(date).astimezone(UTC), time.monotonic())
 
     def _count(self) -> None:
         with self._lock:

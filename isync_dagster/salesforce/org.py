@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import quote_plus
@@ -22,6 +23,8 @@ from isync_dagster.schema.snapshot import OrgIdentity
 
 # A request line and headers of more than 16,384 bytes are refused with 414 or 431.
 _LONGEST_SOQL = 15_000
+HEARD_LATELY = 600.0
+"""Seconds for which the clock of this machine stands in for the org's: it may go a little faster or slower."""
 _COUNT = re.compile(r"\s*SELECT\s+COUNT\(\s*\)\s+FROM\s", re.IGNORECASE)
 
 
@@ -34,6 +37,7 @@ class Org(OrgCalls):
     def __init__(self, config: OrgConfig, alias: str, tuning: Tuning | None = None) -> None:
         super().__init__(config, alias, tuning)
         self._identity: OrgIdentity | None = None
+        self._described: dict[str, SObject] = {}
 
     @classmethod
     def connect(cls, config: OrgConfig, alias: str, *, tuning: Tuning | None = None) -> Org:
@@ -88,6 +92,17 @@ class Org(OrgCalls):
         answer = self.request("GET", "query", params={"q": "SELECT Id FROM Organization LIMIT 1"})
         return parsedate_to_datetime(answer.headers["Date"]).astimezone(UTC)
 
+    def time_passed(self) -> datetime:
+        """A time that the org's own clock has passed by no more than a second or two, in UTC: no call, where it answered lately.
+
+        It is the Date header of the latest answer and what has gone by since, so never ahead of `server_time`: what
+        the org does from now on, it stamps later.
+        """
+        heard = self._heard
+        if heard is None or (gone := time.monotonic() - heard[1]) > HEARD_LATELY:
+            return self.server_time()
+        return heard[0] + timedelta(seconds=gone)
+
     # small reads
 
     def describe(self, name: str) -> SObject:
@@ -97,7 +112,12 @@ class Org(OrgCalls):
                 f"org '{self.alias}': {name!r} is not the name of an object", code="NOT_FOUND", status=404
             )
         answer: Any = self.simple.restful(f"sobjects/{name}/describe")
-        return SObject.from_json(answer)
+        self._described[name] = SObject.from_json(answer)
+        return self._described[name]
+
+    def described(self, name: str) -> SObject:
+        """As `describe`, asked once a connection."""
+        return self._described.get(name) or self.describe(name)
 
     def describe_global(self) -> list[dict[str, Any]]:
         """The entries of the global describe: every object that the user sees, with its flags."""

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from isync_dagster.records.pairing import Paired, pair, split_error
+from isync_dagster.records.pairing import Paired, pair, pair_distinct, split_error
 
 cells = st.sampled_from(
     [None, "", "a", "A", " a", "a\nb", "a\r\nb", "a\rb", '"', ",", "0", "1.0E7", "#N/A", "😀", "\0"]
@@ -90,6 +90,28 @@ def test_nothing_is_guessed(sent: list[tuple[str | None, ...]], echoed: list[tup
     for row, target in got.select("_row", "target_id").rows():
         assert right[int(target[3:15])] == left[row]
     assert unpaired.columns == ["sf__Id", "sf__Created", "sf__Error", *COLUMNS]
+
+
+@settings(max_examples=100, deadline=None)
+@given(rows, rows, st.booleans())
+def test_the_quick_way_says_what_the_thorough_one_says_or_nothing(
+    sent: list[tuple[str | None, ...]], others: list[tuple[str | None, ...]], same: bool
+) -> None:
+    """It answers just where rows are distinct and each has its result; then as `pair` does, to the row."""
+    echoed = list(reversed(sent)) if same else others
+    results = pl.DataFrame(
+        [[f"003{number:012d}", *value] for number, value in enumerate(echoed)],
+        schema=dict.fromkeys(["sf__Id", *COLUMNS], pl.String),
+        orient="row",
+    )
+    quick = pair_distinct(sent_frame(sent).collect(), results.lazy())
+    left = [tuple(normal(cell) for cell in value) for value in sent]
+    right = [tuple(normal(cell) for cell in value) for value in echoed]
+    distinct = len(set(left)) == len(left) and sorted(left) == sorted(right)
+    assert (quick is not None) == distinct
+    if quick is not None:
+        thorough, _, _ = collect(pair(sent_frame(sent), results.lazy()))
+        assert quick.sort("_row").equals(thorough.sort("_row"))
 
 
 def test_successful_failed_and_unprocessed_of_equal_rows() -> None:

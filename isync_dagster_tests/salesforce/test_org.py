@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
 
@@ -121,6 +122,23 @@ def test_an_org_without_a_common_version(server: ScriptedOrg, connect: Connect) 
 def test_the_clock_is_the_orgs_own(server: ScriptedOrg, org: Org) -> None:
     server.on("GET", "query", Reply(200, rows().body, {"Date": "Wed, 31 Jan 2024 23:59:58 GMT"}))
     assert org.server_time() == datetime(2024, 1, 31, 23, 59, 58, tzinfo=UTC)
+
+
+def test_the_time_that_has_passed_costs_no_call_once_the_org_has_answered(server: ScriptedOrg, org: Org) -> None:
+    server.on("GET", "query", Reply(200, rows().body, {"Date": "Wed, 31 Jan 2024 23:59:58 GMT"}))
+    first = org.time_passed()
+    calls = org.calls
+    assert first == datetime(2024, 1, 31, 23, 59, 58, tzinfo=UTC)
+    assert first <= org.time_passed() <= org.time_passed()
+    assert org.calls == calls
+
+
+def test_threads_that_begin_together_ask_for_the_version_once(server: ScriptedOrg, connect: Connect) -> None:
+    server.on("GET", "/services/data", Reply(200, [{"version": "62.0"}]))
+    org = connect(api_version=None)
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(lambda _: org.api_version, range(8))) == {"62.0"}
+    assert org.calls == 1
 
 
 def test_an_org_is_not_pickled(org: Org) -> None:
