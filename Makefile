@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo ui test slow faults conformance check format bench screenshots clean help
+.PHONY: demo ui test slow faults browser conformance check format bench screenshots clean help
 
 help:
 	@echo "make demo         two local orgs, the demo migration, its checks and a report"
@@ -13,6 +13,7 @@ help:
 	@echo "make bench        the tool against the floor: ARGS=\"--rows 100000 1000000\""
 	@echo "make slow         the longer tests of stop, retry, settle, rollback, killed runs"
 	@echo "make faults       every fault at every point, and a random walk: the proof of docs/guarantees.md"
+	@echo "make browser      a person at the Dagster UI and the report, in a real Chromium"
 	@echo "make conformance  the local org against simple-salesforce, jsforce and the sf CLI (needs npm for the last two)"
 	@echo "make screenshots  pictures of the UI into docs/images (needs chromium)"
 	@echo "make clean        forget the demo's orgs, store and Dagster history"
@@ -33,6 +34,9 @@ faults: $(STAMP)
 	@rm -rf .isync/faults && mkdir -p .isync/faults
 	@ISYNC_FAULTS_BOARD="$(CURDIR)/.isync/faults" $(BIN)/pytest -q -n 2 --dist worksteal -m "slow or not slow" \
 		isync_dagster_tests/faults $(ARGS)
+
+browser: $(STAMP)
+	@$(BIN)/pytest -q -n 0 -m "browser" isync_dagster_tests/browser isync_dagster_tests/report $(ARGS)
 
 conformance: $(STAMP)
 	@sh scripts/conformance.sh $(BIN) $(ARGS)
