@@ -94,7 +94,7 @@ def read(
         try:
             counted = None if at_least > REST_ROWS else org.count(object, where or None)
             resumed = files.exists(folder / "cursor.json")
-            if counted == 0 and not resumed:
+            if counted == 0 and not resumed and not deleted:
                 # The org has just said so: nothing is left to ask for.
                 rows, size, by = 0, 0, "COUNT"
             elif counted is not None and not resumed and counted <= REST_ROWS and len(quote(soql)) <= REST_SOQL:
