@@ -155,11 +155,7 @@ def test_a_cleaned_run_is_undone_while_what_tells_is_kept(retried: tuple[World, 
     # By the run's own log: the source holds another test's records by now.
     (run,) = job.store.runs(job.key).list()
     source_id = run.audit("Account").latest().sort("source_id").collect()["source_id"][0]
-    assert any(
-        event.stage == "rollback-1"
-        for item in explain(job.store, source_id)
-        for event in item.visits[0].events
-    )
+    assert any(event.stage == "rollback-1" for item in explain(job.store, source_id) for event in item.visits[0].events)
 
 
 @pytest.mark.parametrize("kind", ["audit_log", "before_images"])
