@@ -86,7 +86,7 @@ class Fault(BaseModel):
         """Whether a call meets the rule, which counts it."""
         if self.times == 0 or not re.search(self.path, text, re.IGNORECASE):
             return False
-        if self.kind == "read_only" and _READS.search(text):
+        if not concerns(self.kind, text):
             return False
         if self.after > 0:
             self.after -= 1
@@ -100,6 +100,11 @@ class Fault(BaseModel):
             self.times -= 1
         self._met += 1
         return True
+
+
+def concerns(kind: str, text: str) -> bool:
+    """Whether a call `METHOD /path` can meet this kind at all: `read_only` lets what only reads pass."""
+    return kind != "read_only" or not _READS.search(text)
 
 
 def explain(model: type[BaseModel], item: Any) -> str:

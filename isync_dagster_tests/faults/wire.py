@@ -123,7 +123,8 @@ def listening(world: World, met: dict[tuple[str, str, str], int], phase: list[st
 def troubles(calls: Iterable[tuple[str, str, str]]) -> list[Trouble]:
     """Every kind of fault at every call of every phase, once; and at each call one of them for as long as it is made.
 
-    An outage is the same for the caller whatever its kind: the kinds take turns.
+    An outage is the same for the caller whatever its kind: the kinds take turns. A kind that lets a call pass is not
+    planted there.
     """
     shapes = [
         (kind, tuple(shape.items()))
@@ -134,8 +135,12 @@ def troubles(calls: Iterable[tuple[str, str, str]]) -> list[Trouble]:
     outages = [(kind, shape) for kind, shape in shapes if kind not in HARMLESS]
     found = []
     for number, (side, phase, call) in enumerate(sorted(calls)):
-        found += [Trouble(side, phase, call, kind, shape, False) for kind, shape in shapes]
-        found.append(Trouble(side, phase, call, *outages[number % len(outages)], True))
+        text = call.removeprefix(f"{side} ")
+        found += [
+            Trouble(side, phase, call, kind, shape, False) for kind, shape in shapes if org_faults.concerns(kind, text)
+        ]
+        possible = [(kind, shape) for kind, shape in outages if org_faults.concerns(kind, text)]
+        found.append(Trouble(side, phase, call, *possible[number % len(possible)], True))
     return found
 
 
