@@ -202,7 +202,10 @@ def limits_of(job: SyncJob, rows: Mapping[str, int]) -> Iterator[dict[str, Any]]
     storage = limits.get("DataStorageMB") or {}
     need = total * ROW_MB
     if "Remaining" in storage and need > float(storage["Remaining"]):
-        text = f"{total:,} records need {need:,.0f} MB (2 KB each), {storage['Remaining']:,} MB of {storage['Max']:,} are left"
+        text = (
+            f"{total:,} records need {need:,.2f} MB (2 KB each), {storage['Remaining']:,} MB of {storage['Max']:,} are left: "
+            "free storage in the target or have it raised, then materialize again"
+        )
         yield finding("storage", "", total, text)
     objects = sum(1 for count in rows.values() if count)
     jobs = sum(ceil(count / 100_000) for count in rows.values())
