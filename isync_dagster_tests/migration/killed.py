@@ -19,7 +19,8 @@ from isync_dagster.store.store import Store
 from isync_dagster_tests.migration.world import QUICK, send
 
 
-def _connect(alias: str, found: dict[str, str]) -> Org:
+def connect(alias: str, found: dict[str, str]) -> Org:
+    """A connection as a new process makes it."""
     entry = {
         "auth": "username_password",
         "login_url": found["url"],
@@ -44,7 +45,7 @@ def main(path: str) -> None:
         return recorded
 
     Ledger.record = fatal  # type: ignore[method-assign, assignment]
-    orgs = {side: _connect(side, found) for side, found in recipe["orgs"].items()}
+    orgs = {side: connect(side, found) for side, found in recipe["orgs"].items()}
     job = SyncJob(
         Plan.from_json(recipe["plan"]),
         "all",

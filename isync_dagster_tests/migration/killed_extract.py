@@ -15,7 +15,7 @@ from isync_dagster.migration.model import RunOptions, SyncJob
 from isync_dagster.plan.model import Plan
 from isync_dagster.store import disk
 from isync_dagster.store.store import Store
-from isync_dagster_tests.migration.killed_load import connect
+from isync_dagster_tests.migration.killed import connect
 
 
 def main(path: str) -> None:

@@ -162,7 +162,7 @@ def test_what_a_killed_worker_left_is_accounted(accounts: World, tmp_path: Path)
     path = tmp_path / "recipe.json"
     path.write_text(json.dumps(recipe))
     done = subprocess.run(
-        [sys.executable, "-m", "isync_dagster_tests.migration.killed_load", str(path)],
+        [sys.executable, "-m", "isync_dagster_tests.migration.killed", str(path)],
         cwd=Path(__file__).parents[2],
         env={**os.environ, "PYTHONWARNINGS": "ignore"},
         capture_output=True,
