@@ -13,18 +13,13 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
 
 from isync_dagster.assets.automation import automation_sensor
 from isync_dagster.assets.resources import Workbench
 from isync_dagster.assets.settings import Settings
-from isync_dagster.cli import app
 from isync_dagster.cli.console import Exit
-from isync_dagster.cli.home import prepare
 from isync_dagster.local_org.automation.model import Automation
-from isync_dagster.migration.writing import release_all
-from isync_dagster.schema.snapshot import save_snapshot
+from isync_dagster_tests.cli.served import isync, make_served_project
 from isync_dagster_tests.migration.world import World, serving_world, some, template, together
 
 RULES = Automation.model_validate(
@@ -36,30 +31,13 @@ RULES = Automation.model_validate(
         ],
     }
 )  # fmt: skip
-ORGS = """\
-orgs:
-  source: {{auth: username_password, login_url: "{source[url]}", username: "{source[username]}",
-            password: "${{S_PASSWORD}}", security_token: "${{S_TOKEN}}"}}
-  target: {{auth: username_password, login_url: "{target[url]}", username: "{target[username]}",
-            password: "${{T_PASSWORD}}", security_token: "${{T_TOKEN}}"}}
-"""
 
 
 @pytest.fixture(scope="module")
 def served_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     folder = tmp_path_factory.mktemp("automation")
     with serving_world(folder, automation=RULES) as made, pytest.MonkeyPatch.context() as patch:
-        templates = folder / "templates"
-        templates.mkdir()
-        found = {side: made.served[side].credentials() for side in ("source", "target")}
-        (templates / "orgs.yaml").write_text(ORGS.format(**found))
-        for side, mark in (("source", "S"), ("target", "T")):
-            save_snapshot(templates / "orgs", made.snapshots[side])
-            patch.setenv(f"{mark}_PASSWORD", found[side]["password"])
-            patch.setenv(f"{mark}_TOKEN", found[side]["security_token"])
-        patch.setenv("DAGSTER_HOME", str(folder / "dagster"))
-        patch.setenv("ISYNC_TEMPLATES", str(templates))
-        prepare()
+        make_served_project(folder, made, patch)
         yield made
 
 
@@ -74,14 +52,6 @@ def world(served_world: World, monkeypatch: pytest.MonkeyPatch) -> World:
     text = json.dumps(found.model_dump(mode="json", exclude_unset=True))
     (served_world.folder / "templates" / "world.yaml").write_text(text)
     return served_world
-
-
-def isync(*arguments: str) -> Result:
-    release_all()
-    sys.modules.pop("isync_dagster.definitions", None)
-    found: Result = CliRunner().invoke(app, list(arguments))  # type: ignore[assignment]
-    release_all()
-    return found
 
 
 def on(world: World) -> dict[str, bool]:

@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import csv
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
 import pytest
 from click.testing import Result
-from typer.testing import CliRunner
 
-from isync_dagster.cli import app
 from isync_dagster.cli.console import Exit
-from isync_dagster.cli.home import prepare
-from isync_dagster.migration.writing import release_all
-from isync_dagster.schema.snapshot import save_snapshot
-from isync_dagster_tests.cli.test_recovery import ORGS
+from isync_dagster_tests.cli.served import isync, make_served_project
 from isync_dagster_tests.migration.test_scan import WRITES
 from isync_dagster_tests.migration.world import World, serving_world, some, template, together
 
@@ -28,35 +22,17 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """Two orgs, a template, a Dagster home; the source holds accounts of which the target has one, and contacts."""
     folder = tmp_path_factory.mktemp("world")
     with serving_world(folder) as made, pytest.MonkeyPatch.context() as patch:
-        templates = folder / "templates"
-        templates.mkdir()
-        found = {side: made.served[side].credentials() for side in ("source", "target")}
-        (templates / "orgs.yaml").write_text(ORGS.format(**found))
-        for side, mark in (("source", "S"), ("target", "T")):
-            save_snapshot(templates / "orgs", made.snapshots[side])
-            patch.setenv(f"{mark}_PASSWORD", found[side]["password"])
-            patch.setenv(f"{mark}_TOKEN", found[side]["security_token"])
+        templates = make_served_project(folder, made, patch)
         recipe = template(("Account", "Contact"), {"Account": {"match_key": ["Key__c"]}})
         (templates / "world.yaml").write_text(json.dumps(recipe.model_dump(mode="json", exclude_unset=True)))
         made.reset(
             together(some("Account", 3, Zip__c="new"), some("Contact", 2, AccountId=lambda n: f"a{n}")),
             some("Account", 1, Zip__c="old"),
         )
-        patch.setenv("DAGSTER_HOME", str(folder / "dagster"))
-        patch.setenv("ISYNC_TEMPLATES", str(templates))
         patch.setenv("ISYNC_STORE", str(made.store_folder))
         patch.setenv("COLUMNS", "250")
         patch.chdir(folder)
-        prepare()
         yield made
-
-
-def isync(*arguments: str) -> Result:
-    release_all()
-    sys.modules.pop("isync_dagster.definitions", None)
-    found: Result = CliRunner().invoke(app, list(arguments))  # type: ignore[assignment]
-    release_all()
-    return found
 
 
 def flat(result: Result) -> str:

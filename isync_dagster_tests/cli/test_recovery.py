@@ -15,24 +15,12 @@ from typing import Any
 import dagster as dg
 import pytest
 from click.testing import Result
-from typer.testing import CliRunner
 
-from isync_dagster.cli import app
 from isync_dagster.cli.console import Exit
-from isync_dagster.cli.home import prepare
-from isync_dagster.migration.writing import release_all
 from isync_dagster.salesforce.bulk_ingest import BulkIngest
-from isync_dagster.schema.snapshot import save_snapshot
 from isync_dagster.store.store import Store
+from isync_dagster_tests.cli.served import isync, make_served_project
 from isync_dagster_tests.migration.world import World, serving_world, some, template, together
-
-ORGS = """\
-orgs:
-  source: {{auth: username_password, login_url: "{source[url]}", username: "{source[username]}",
-            password: "${{S_PASSWORD}}", security_token: "${{S_TOKEN}}"}}
-  target: {{auth: username_password, login_url: "{target[url]}", username: "{target[username]}",
-            password: "${{T_PASSWORD}}", security_token: "${{T_TOKEN}}"}}
-"""
 
 
 @pytest.fixture(scope="module")
@@ -40,18 +28,8 @@ def served_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """Two orgs, and a project with a Dagster home that all tests of the module share."""
     folder = tmp_path_factory.mktemp("world")
     with serving_world(folder) as made, pytest.MonkeyPatch.context() as patch:
-        templates = folder / "templates"
-        templates.mkdir()
-        found = {side: made.served[side].credentials() for side in ("source", "target")}
-        (templates / "orgs.yaml").write_text(ORGS.format(**found))
-        for side, mark in (("source", "S"), ("target", "T")):
-            save_snapshot(templates / "orgs", made.snapshots[side])
-            patch.setenv(f"{mark}_PASSWORD", found[side]["password"])
-            patch.setenv(f"{mark}_TOKEN", found[side]["security_token"])
-        patch.setenv("DAGSTER_HOME", str(folder / "dagster"))
-        patch.setenv("ISYNC_TEMPLATES", str(templates))
+        make_served_project(folder, made, patch)
         patch.delenv("COLUMNS", raising=False)
-        prepare()
         yield made
 
 
@@ -77,15 +55,6 @@ def _write(world: World, names: tuple[str, ...] = ("Account", "Contact"), **sett
     found = template(names, {"Account": {"exclude_fields": ["RecordTypeId"]}}, **settings)
     text = json.dumps(found.model_dump(mode="json", exclude_unset=True))
     (world.folder / "templates" / "world.yaml").write_text(text)
-
-
-def isync(*arguments: str) -> Result:
-    # As a command of its own: nothing of an earlier one is left in the process.
-    release_all()
-    sys.modules.pop("isync_dagster.definitions", None)
-    found: Result = CliRunner().invoke(app, list(arguments))  # type: ignore[assignment]
-    release_all()
-    return found
 
 
 def flat(result: Result) -> str:
