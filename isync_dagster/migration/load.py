@@ -209,14 +209,7 @@ class Keeper:
                 target_id="target_id",
                 state="state",
                 code="code",
-                message="message",
-                fields="fields",
-                attempt=pl.lit(entry.attempt),
-                sf_job_id=pl.lit(entry.payload.get("job_id"), dtype=pl.String),
-                chunk=pl.lit(entry.chunk),
-                stage=pl.lit(self.stage),
-                **sent(entry),
-                at=pl.lit(self.job.store.clock()),
+                **sent(entry, self.stage, self.job.store.clock()),
             ),
         )
         there = final.filter(pl.col("state").is_in([State.INSERTED, State.UPDATED]) & pl.col("target_id").is_not_null())
@@ -231,13 +224,20 @@ class Keeper:
         )
 
 
-def sent(entry: Entry) -> dict[str, pl.Expr]:
-    """What an attempt did and when it began, as columns of the audit log."""
+def sent(entry: Entry, stage: str, at: datetime) -> dict[str, pl.Expr]:
+    """The columns of the audit log that an attempt of `stage` has whatever became of its rows; `at` is the recording."""
     began = entry.payload.get("sent_at")
     when = datetime.fromisoformat(began) if began else None
     return {
+        "message": pl.col("message"),
+        "fields": pl.col("fields"),
+        "attempt": pl.lit(entry.attempt),
+        "sf_job_id": pl.lit(entry.payload.get("job_id"), dtype=pl.String),
+        "chunk": pl.lit(entry.chunk),
+        "stage": pl.lit(stage),
         "rule": pl.lit(entry.payload["operation"]),
         "sent_at": pl.lit(when, dtype=pl.Datetime("ms", "UTC")),
+        "at": pl.lit(at),
     }
 
 

@@ -168,14 +168,7 @@ class RelinkKeeper(Keeper):
                 target_id=pl.coalesce("_there", "target_id"),
                 state=state,
                 code="code",
-                message="message",
-                fields="fields",
-                attempt=pl.lit(entry.attempt),
-                sf_job_id=pl.lit(entry.payload.get("job_id"), dtype=pl.String),
-                chunk=pl.lit(entry.chunk),
-                stage=pl.lit(self.stage),
-                **sent(entry),
-                at=pl.lit(self.job.store.clock()),
+                **sent(entry, self.stage, self.job.store.clock()),
             ),
         )
 

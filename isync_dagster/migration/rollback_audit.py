@@ -41,6 +41,7 @@ class RollbackKeeper:
         gone = (pl.col("state") == State.FAILED) & pl.col("code").is_in(GONE_CODES[entry.payload["operation"]])
         ids = files.scan(self.going.records(self.plan.object)).select("_source_id", "_target_id")
         rows = outcome.lazy().join(ids, on="_source_id", how="left")
+        attempt = entry.chunk // WAVE_CHUNKS * ATTEMPTS + min(entry.attempt, ATTEMPTS - 1)
         self.going.audit(self.plan.object).append(
             part,
             rows.select(
@@ -48,14 +49,7 @@ class RollbackKeeper:
                 target_id="_target_id",
                 state=pl.when(gone).then(pl.lit(str(State.DELETED))).otherwise(_said()),
                 code=pl.when(gone).then(pl.lit(ALREADY_GONE)).otherwise(pl.col("code")),
-                message="message",
-                fields="fields",
-                attempt=pl.lit(entry.chunk // WAVE_CHUNKS * ATTEMPTS + min(entry.attempt, ATTEMPTS - 1)),
-                sf_job_id=pl.lit(entry.payload.get("job_id"), dtype=pl.String),
-                chunk=pl.lit(entry.chunk),
-                stage=pl.lit(self.going.step),
-                **sent(entry),
-                at=pl.lit(self.going.run.clock()),
+                **(sent(entry, self.going.step, self.going.run.clock()) | {"attempt": pl.lit(attempt)}),
             ),
         )
 
