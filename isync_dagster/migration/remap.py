@@ -62,12 +62,12 @@ def remap(job: SyncJob, object: str) -> Outcome:
 def remapped(run: Run, object: str) -> pl.LazyFrame:
     """The rows of an object as remap wrote them; `ConfigError` where it has not run."""
     remap_outcome(run, object)
-    return files.scan(_rows(run, object))
+    return files.scan(remap_path(run, object))
 
 
 def has_rows(run: Run, object: str) -> bool:
     """True where the run still has the object's rows as remap wrote them."""
-    return files.exists(_rows(run, object))
+    return files.exists(remap_path(run, object))
 
 
 def remap_outcome(run: Run, object: str) -> Outcome:
@@ -80,7 +80,8 @@ def remap_outcome(run: Run, object: str) -> Outcome:
     return Outcome.from_json(recorded)
 
 
-def _rows(run: Run, object: str) -> Any:
+def remap_path(run: Run, object: str) -> Any:
+    """Where the remapped rows of an object lie in a run."""
     return run.remap_folder(object) / "part-00000.parquet"
 
 
@@ -98,8 +99,8 @@ def remap_rows(job: SyncJob, run: Run, plan: ObjectPlan, measure: Measure) -> Ou
     there = target_rows(job, run, plan)
     gone = prove(job, run, plan.object)
     prove_lookups(job, run, [lookup for lookup in plan.lookups if not lookup.deferred and not lookup.kept])
-    rows = files.write_parquet(_rows(run, plan.object), decided(job, run, plan, extracted(run, plan), there))
-    written = files.scan(_rows(run, plan.object))
+    rows = files.write_parquet(remap_path(run, plan.object), decided(job, run, plan, extracted(run, plan), there))
+    written = files.scan(remap_path(run, plan.object))
     stop_where_told(plan, written)
     guard_caps(job, plan, counts_by(written, "_decision"), rows)
     remember_pending(job, run, plan, written, "remap")

@@ -23,7 +23,7 @@ from isync_dagster.migration.mapped import proof_folder, prove
 from isync_dagster.migration.model import Progress, SyncJob
 from isync_dagster.migration.outcomes import counts_by, measured
 from isync_dagster.migration.preflight import preflight
-from isync_dagster.migration.remap import remap_rows, with_default_ids
+from isync_dagster.migration.remap import remap_path, remap_rows, with_default_ids
 from isync_dagster.migration.runs import guard_orgs
 from isync_dagster.migration.scan_missing import PLACEHOLDER, missing_parents
 from isync_dagster.migration.writing import release_target
@@ -184,7 +184,7 @@ def _gate(job: SyncJob, run: Run) -> dict[str, Any]:
 
 def _as_if_loaded(job: SyncJob, run: Run, item: ObjectPlan) -> None:
     """Note which records would be in the target, so that their children resolve, and why others would not."""
-    rows = files.scan(_rows_path(run, item))
+    rows = files.scan(remap_path(run, item.object))
     decided = pl.col("_decision").cast(pl.String)
     there = rows.filter(decided.is_in(IN_TARGET)).select(
         source_id="_source_id",
@@ -200,13 +200,9 @@ def _as_if_loaded(job: SyncJob, run: Run, item: ObjectPlan) -> None:
     run.audit(item.object).append("scan", rest)
 
 
-def _rows_path(run: Run, item: ObjectPlan) -> Any:
-    return run.remap_folder(item.object) / "part-00000.parquet"
-
-
 def _object(run: Run, item: ObjectPlan, totals: Mapping[str, int], samples: int) -> dict[str, Any]:
     """One object of a phase: counts, decisions, what would change, samples, sizes."""
-    rows = files.scan(_rows_path(run, item))
+    rows = files.scan(remap_path(run, item.object))
     read = reading.recorded(run.extract_folder(item.object))
     assert read is not None
     states = counts_by(rows, "_decision")
