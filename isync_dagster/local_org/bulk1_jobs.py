@@ -6,19 +6,15 @@ of rows is noted in the database within the transaction that writes them, so a r
 
 from __future__ import annotations
 
-import json
 import logging
-import shutil
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from isync_dagster.local_org.bulk1_batch import BatchFailure, run_batch
-from isync_dagster.local_org.ids import id_range, to18
+from isync_dagster.local_org.job_folder import JobFolder
 from isync_dagster.local_org.storage import BATCHES, JOBS
 
 if TYPE_CHECKING:
@@ -125,97 +121,58 @@ def stamp() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
 
 
-class Bulk1Jobs:
+class Bulk1Jobs(JobFolder[Bulk1Job]):
     """All Bulk 1.0 jobs of one running org."""
 
     def __init__(self, org: LocalOrg) -> None:
-        self.org = org
-        self.folder = org.folder / "bulk1"
-        self.folder.mkdir(exist_ok=True, mode=0o700)
-        self._lock = threading.RLock()
+        super().__init__(org, "bulk1")
         self._in_turn: dict[str, threading.Lock] = {}
-        self._jobs: dict[str, Bulk1Job] = {}
-        self._stopping = threading.Event()
-        self._pool = ThreadPoolExecutor(max_workers=4, thread_name_prefix="bulk 1.0 batch")
         with org.storage.transaction() as cursor:
             cursor.execute("CREATE TABLE IF NOT EXISTS _org.bulk1_batches (batch VARCHAR)")
-        known = {item.name for item in fields(Bulk1Job)}
-        for path in sorted(self.folder.glob("*/job.json")):
-            values = json.loads(path.read_text())
-            batches = [Batch(**item) for item in values.pop("batches")]
-            job = Bulk1Job(**{key: value for key, value in values.items() if key in known}, batches=batches)
-            self._jobs[job.id] = job
-            for batch in batches:
+        for job, values in self.read(Bulk1Job):
+            job.batches = [Batch(**item) for item in values["batches"]]
+            for batch in job.batches:
                 if batch.state in ("Queued", "InProgress"):
                     batch.state = "Queued"
-                    self._pool.submit(self._work, job)
-
-    def close(self) -> None:
-        """Stop after the batches under way; the others go on at the next start."""
-        self._stopping.set()
-        self._pool.shutdown(wait=True, cancel_futures=True)
+                    self.pool.submit(self._work, job)
 
     def clear(self) -> None:
         """Abort and forget all jobs; a batch under way comes to its end first."""
-        with self._lock:
-            jobs = list(self._jobs.values())
+        jobs = self.all()
         for job in jobs:
             self.end(job, "Aborted")
         while any(batch.state == "InProgress" for job in jobs for batch in job.batches):
             time.sleep(0.01)
-        with self._lock, self.org.storage.transaction() as cursor:
+        with self.lock, self.org.storage.transaction() as cursor:
             cursor.execute("DELETE FROM _org.bulk1_batches")
             for job in jobs:
-                self._jobs.pop(job.id, None)
                 self._in_turn.pop(job.id, None)
-                shutil.rmtree(self.path(job), ignore_errors=True)
+                self.forget(job)
 
     def create(self, **values: Any) -> Bulk1Job:
         """A new open job."""
         now = stamp()
-        job = Bulk1Job(id=self._new_id("750", JOBS), created=now, modified=now, **values)
-        self.path(job).mkdir(mode=0o700)
-        with self._lock:
-            self._jobs[job.id] = job
-        self.save(job)
-        return job
-
-    def find(self, job_id: str) -> Bulk1Job | None:
-        """The job of that id (15 or 18 characters)."""
-        with self._lock:
-            return self._jobs.get(to18(job_id))
-
-    def path(self, job: Bulk1Job) -> Path:
-        """The folder of a job."""
-        return self.folder / job.id
-
-    def save(self, job: Bulk1Job) -> None:
-        """Write the job's state down."""
-        with self._lock:
-            path = self.path(job) / "job.json"
-            temporary = path.with_suffix(".tmp")
-            temporary.write_text(json.dumps(asdict(job)))
-            temporary.replace(path)
+        return self.take_in(Bulk1Job(id=self.new_id("750", JOBS), created=now, modified=now, **values))
 
     def add(self, job: Bulk1Job, contents: list[bytes], first_state: str = "Queued") -> list[Batch]:
         """Add batches and queue them; those with `first_state` other than Queued are only listed."""
         now = stamp()
-        made = [Batch(id=self._new_id("751", BATCHES), created=now, modified=now) for _ in contents]
+        made = [Batch(id=self.new_id("751", BATCHES), created=now, modified=now) for _ in contents]
         for batch, content in zip(made, contents, strict=True):
             batch.state = first_state
             (self.path(job) / f"{batch.id}.request").write_bytes(content)
-        with self._lock:
+        with self.lock:
             job.batches += made
             job.modified = now
             self.save(job)
         if first_state == "Queued":
             for _ in made:
-                self._pool.submit(self._work, job)
+                self.pool.submit(self._work, job)
         return made
 
     def end(self, job: Bulk1Job, state: str) -> None:
         """Close or abort a job; what is still queued in an aborted job is not processed."""
-        with self._lock:
+        with self.lock:
             job.state, job.modified = state, stamp()
             if state == "Aborted":
                 for batch in job.batches:
@@ -223,17 +180,12 @@ class Bulk1Jobs:
                         batch.state, batch.modified = "NotProcessed", job.modified
             self.save(job)
 
-    def _new_id(self, prefix: str, counter: str) -> str:
-        with self.org.storage.transaction():
-            number = self.org.storage.count_up(counter, 1)
-        return str(id_range(prefix, self.org.storage.pod, number, 1)[0])
-
     def _work(self, job: Bulk1Job) -> None:
         """Work off a batch that waits; of a serial job one thread takes all, one after the other."""
         if job.concurrency_mode != "Serial":
             self._next(job)
             return
-        with self._lock:
+        with self.lock:
             turn = self._in_turn.setdefault(job.id, threading.Lock())
         # Who finds the turn taken leaves its batch to the holder, who looks again after giving the turn back.
         while self._waits(job) and turn.acquire(blocking=False):
@@ -244,14 +196,14 @@ class Bulk1Jobs:
                 turn.release()
 
     def _waits(self, job: Bulk1Job) -> bool:
-        with self._lock:
-            return not self._stopping.is_set() and any(batch.state == "Queued" for batch in job.batches)
+        with self.lock:
+            return not self.stopping.is_set() and any(batch.state == "Queued" for batch in job.batches)
 
     def _next(self, job: Bulk1Job) -> bool:
         """Work off the oldest batch that waits; False where none does."""
-        with self._lock:
+        with self.lock:
             batch = next((item for item in job.batches if item.state == "Queued"), None)
-            if batch is None or self._stopping.is_set():
+            if batch is None or self.stopping.is_set():
                 return False
             batch.state, batch.modified = "InProgress", stamp()
             self.save(job)
@@ -264,7 +216,7 @@ class Bulk1Jobs:
         except Exception as error:  # the boundary of a background batch: its failure is the batch's state
             log.exception("Bulk 1.0 batch %s failed", batch.id)
             state, message = "Failed", f"InternalServerError : {type(error).__name__}"
-        with self._lock:
+        with self.lock:
             batch.state, batch.state_message, batch.modified = state, message, stamp()
             batch.milliseconds = int((time.monotonic() - started) * 1000)
             job.modified = batch.modified

@@ -72,7 +72,7 @@ class IngestRun:
         self.jobs = jobs
         self.job = job
         self.org = jobs.org
-        self.folder = jobs.path(job.id)
+        self.folder = jobs.path(job)
         self.finished = False
         self._locked = pl.DataFrame(schema={"_row": pl.UInt32, "error": pl.String})
 
@@ -233,7 +233,7 @@ def _canonical(part: pl.DataFrame, sobject: SObject, relations: list[Relation], 
 
 def outcome_file(jobs: BulkJobs, job: Job, first: int) -> Path:
     """Where the outcome of the window that begins with a row is kept; a window that timed out for good has none."""
-    return jobs.path(job.id) / f"outcome-{first:012d}.parquet"
+    return jobs.path(job) / f"outcome-{first:012d}.parquet"
 
 
 def committed(jobs: BulkJobs, job: Job) -> list[int]:
@@ -244,7 +244,7 @@ def committed(jobs: BulkJobs, job: Job) -> list[int]:
 
 def results(jobs: BulkJobs, job: Job, kind: str) -> pl.DataFrame:
     """The rows of a result file: `successful`, `failed` or `unprocessed`, as String columns in shuffled order."""
-    folder = jobs.path(job.id)
+    folder = jobs.path(job)
     upload = folder / UPLOAD
     try:
         frame = read_upload(upload, job) if upload.exists() else pl.DataFrame()

@@ -7,20 +7,15 @@ committed window and never repeats one.
 
 from __future__ import annotations
 
-import json
 import logging
-import shutil
-import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from isync_dagster.local_org.bulk_ingest import IngestRun
 from isync_dagster.local_org.bulk_query import run_query
-from isync_dagster.local_org.ids import id_range, to18
+from isync_dagster.local_org.job_folder import JobFolder
 from isync_dagster.local_org.storage import JOBS
 
 if TYPE_CHECKING:
@@ -123,80 +118,36 @@ def stamp() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.000+0000")
 
 
-class BulkJobs:
-    """All Bulk jobs of one running org."""
+class BulkJobs(JobFolder[Job]):
+    """All Bulk 2.0 jobs of one running org."""
 
     def __init__(self, org: LocalOrg) -> None:
-        self.org = org
-        self.folder = org.folder / "jobs"
-        self.folder.mkdir(exist_ok=True, mode=0o700)
-        self._lock = threading.RLock()
-        self._jobs: dict[str, Job] = {}
-        self._stopping = threading.Event()
-        self._pool = ThreadPoolExecutor(max_workers=4, thread_name_prefix="bulk job")
+        super().__init__(org, "jobs")
         with org.storage.transaction() as cursor:
             cursor.execute("CREATE TABLE IF NOT EXISTS _org.job_windows (job VARCHAR, first BIGINT)")
-        self._read_all()
-
-    def _read_all(self) -> None:
         for path in self.folder.glob("upload-*"):
             path.unlink()
-        known = {item.name for item in fields(Job)}
-        for path in sorted(self.folder.glob("*/job.json")):
-            values = json.loads(path.read_text())
-            job = Job(**{key: value for key, value in values.items() if key in known})
-            self._jobs[job.id] = job
+        for job, _ in self.read(Job):
             if job.state in ("UploadComplete", "InProgress"):
                 self.enqueue(job)
 
-    def close(self) -> None:
-        """Stop after the window under way; unfinished jobs go on at the next start."""
-        self._stopping.set()
-        self._pool.shutdown(wait=True, cancel_futures=True)
-
     def create(self, **values: Any) -> Job:
         """A new job with an id of its own."""
-        with self.org.storage.transaction():
-            number = self.org.storage.count_up(JOBS, 1)
-        job_id = id_range("750", self.org.storage.pod, number, 1)[0]
         now = stamp()
-        job = Job(id=job_id, created=now, modified=now, **values)
-        self.path(job.id).mkdir(mode=0o700)
-        with self._lock:
-            self._jobs[job.id] = job
-        self.save(job)
-        return job
+        return self.take_in(Job(id=self.new_id("750", JOBS), created=now, modified=now, **values))
 
     def find(self, job_id: str, kind: str) -> Job | None:
         """The job of that id (15 or 18 characters) and kind."""
-        with self._lock:
-            job = self._jobs.get(to18(job_id))
+        job = self.get(job_id)
         return job if job is not None and job.kind == kind else None
 
     def of_kind(self, kind: str) -> list[Job]:
         """All jobs of a kind, newest first."""
-        with self._lock:
-            return sorted(
-                (job for job in self._jobs.values() if job.kind == kind), key=lambda job: job.id, reverse=True
-            )
-
-    def path(self, job_id: str) -> Path:
-        """The folder of a job."""
-        return self.folder / job_id
-
-    def save(self, job: Job) -> None:
-        """Write the job's state down."""
-        with self._lock:
-            if job.id not in self._jobs:  # deleted while it was at work
-                return
-            path = self.path(job.id) / "job.json"
-            temporary = path.with_suffix(".tmp")
-            temporary.write_text(json.dumps(asdict(job)))
-            temporary.replace(path)
+        return sorted((job for job in self.all() if job.kind == kind), key=lambda job: job.id, reverse=True)
 
     def move(self, job: Job, state: str, *, only_from: tuple[str, ...] | None = None) -> bool:
         """Change a job's state; False if it is in none of the states asked for."""
-        with self._lock:
+        with self.lock:
             if only_from is not None and job.state not in only_from:
                 return False
             job.state = state
@@ -206,27 +157,23 @@ class BulkJobs:
 
     def delete(self, job: Job) -> None:
         """Forget a job and its files."""
-        with self._lock:
-            self._jobs.pop(job.id, None)
-        shutil.rmtree(self.path(job.id), ignore_errors=True)
+        self.forget(job)
         with self.org.storage.transaction() as cursor:
             cursor.execute("DELETE FROM _org.job_windows WHERE job = ?", [job.id])
 
     def clear(self) -> None:
         """Abort and forget all jobs."""
-        with self._lock:
-            jobs = list(self._jobs.values())
-        for job in jobs:
+        for job in self.all():
             self.move(job, "Aborted", only_from=("Open", "UploadComplete", "InProgress"))
             self.delete(job)
 
     def enqueue(self, job: Job) -> None:
         """Let a background thread work the job off."""
-        self._pool.submit(self._work, job)
+        self.pool.submit(self._work, job)
 
     def stopped(self, job: Job) -> bool:
         """True where work on a job has to end now: it was aborted, or the org stops."""
-        return self._stopping.is_set() or job.state == "Aborted"
+        return self.stopping.is_set() or job.state == "Aborted"
 
     def _work(self, job: Job) -> None:
         if not self.move(job, "InProgress", only_from=("UploadComplete", "InProgress")):

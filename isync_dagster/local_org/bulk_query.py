@@ -38,7 +38,7 @@ def run_query(jobs: BulkJobs, job: Job) -> str | None:
         )
     except SoqlError as error:
         return f"{error.code}: {error}"
-    target = jobs.path(job.id) / RESULT
+    target = jobs.path(job) / RESULT
     temporary = target.with_suffix(".tmp")
     with org.storage.cursor() as cursor:
         reader = cursor.sql(compiled.bulk_sql(), params=compiled.params or None).to_arrow_reader(READ_ROWS)

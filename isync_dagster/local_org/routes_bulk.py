@@ -37,7 +37,7 @@ def create_ingest(call: Call) -> Reply:
         values = call.json_object()
     job = _new_ingest(call, values)
     if content is not None:
-        (call.service.jobs.path(job.id) / UPLOAD).write_bytes(content)
+        (call.service.jobs.path(job) / UPLOAD).write_bytes(content)
         job.uploaded = True
         call.service.jobs.move(job, "UploadComplete")
         call.service.jobs.enqueue(job)
@@ -134,7 +134,7 @@ def upload(call: Call) -> Reply:
     if not call.headers.get("content-type", "text/csv").lower().startswith("text/csv"):
         raise ApiError(415, "UNSUPPORTED_MEDIA_TYPE", "Unsupported Media Type")
     assert call.upload is not None
-    target = call.service.jobs.path(job.id) / UPLOAD
+    target = call.service.jobs.path(job) / UPLOAD
     shutil.move(call.upload, target)
     with target.open("rb") as stream:
         os.fsync(stream.fileno())
@@ -152,7 +152,7 @@ def patch_ingest(call: Call) -> Reply:
         if not jobs.move(job, "UploadComplete", only_from=("Open",)):
             raise _wrong_state(job)
         if not job.uploaded:
-            (jobs.path(job.id) / UPLOAD).touch()
+            (jobs.path(job) / UPLOAD).touch()
         answer = job.info()
         jobs.enqueue(job)
         return Reply(answer)
@@ -292,7 +292,7 @@ def query_results(call: Call) -> Reply:
             raise ApiError(400, "INVALIDQUERYLOCATOR", f"Invalid locator: {given}")
         start = found
     count = max(min(rows, job.processed - start), 0)
-    body = page(call.service.jobs.path(job.id) / RESULT, job, start, count)
+    body = page(call.service.jobs.path(job) / RESULT, job, start, count)
     following = locator(start + count) if start + count < job.processed else "null"
     headers = {"Sforce-Locator": following, "Sforce-NumberOfRecords": str(count)}
     return Reply(body, headers=headers, content_type=CSV)

@@ -113,7 +113,7 @@ def _chunking(call: Call) -> tuple[int, str]:
 
 
 def _job(call: Call) -> Bulk1Job:
-    job = call.service.bulk1.find(call.path["job"])
+    job = call.service.bulk1.get(call.path["job"])
     if job is None:
         raise Bulk1Error(400, "InvalidJob", f"Invalid job id: {call.path['job']}")
     return job

@@ -174,7 +174,7 @@ def test_batches_go_on_after_a_restart(fresh: LocalOrg) -> None:
         job = first.job(operation="insert")
         first.batch(job, "Name\nbefore\n")
         first.batches(job)
-        waiting = served.service.bulk1.find(job)
+        waiting = served.service.bulk1.get(job)
         assert waiting is not None
         served.service.bulk1.close()
         made = served.service.bulk1.folder / waiting.id
