@@ -31,7 +31,7 @@ FILE_MOMENTS = ("torn", "written")
 CALL_MOMENT = "answered"
 _HASH = re.compile(r"-[0-9a-f]{16}(?=\.parquet)")
 _ID = re.compile(r"/(?=[A-Za-z]*[0-9])(?:[0-9A-Za-z]{18}|[0-9A-Za-z]{15})(?=/|$)")
-_MEMBER = re.compile(r"alive/[0-9a-f]+")
+_RANDOM = ((re.compile(r"alive/[0-9a-f]+"), "alive/member"), (re.compile(r"sessions/[0-9a-f]+"), "sessions/session"))
 
 
 def kind_of(point: str) -> str:
@@ -52,14 +52,16 @@ def kind_of(point: str) -> str:
 
 
 def shown(path: str, root: str) -> str:
-    """A file of the store by what it is: relative to its run, without hashes and members' names."""
+    """A file of the store by what it is: relative to its run, without hashes and names that are drawn by lot."""
     name = path.removeprefix(root).lstrip("/")
     name = re.sub(r"^runs/[^/]+/[^/]+/[^/]+/\d+/", "", name)
     name = re.sub(r"^(idmap|pending)/[^/]+/", r"\1/", name)
     name = re.sub(r"^leases/[^/]+?(?=/|\.json)", "leases/org", name)
     # Chunks that run side by side take their numbers in any order.
     name = re.sub(r"\.\d{8}(?=\.parquet$)", "", name)
-    return _MEMBER.sub("alive/member", _HASH.sub("", name))
+    for drawn, instead in _RANDOM:
+        name = drawn.sub(instead, name)
+    return _HASH.sub("", name)
 
 
 def shown_call(method: str, path: str, alias: str) -> str:
