@@ -1,0 +1,82 @@
+"""What Salesforce says became of the rows of an attempt: its results, each paired with its row."""
+
+from __future__ import annotations
+
+import tempfile
+from datetime import datetime
+from pathlib import Path
+
+import polars as pl
+
+from isync_dagster.errors import RequestError
+from isync_dagster.migration.answers import LOST, from_answers, known_schema
+from isync_dagster.migration.attempts import Attempts, cells
+from isync_dagster.migration.model import State, SyncJob
+from isync_dagster.migration.settling import made_since
+from isync_dagster.plan.model import ObjectPlan
+from isync_dagster.records.pairing import pair, pair_distinct
+from isync_dagster.salesforce.bulk_ingest import BulkIngest
+from isync_dagster.store import files
+from isync_dagster.store.ledger import Entry
+
+
+class Results:
+    """The results of the attempts of one object and step."""
+
+    def __init__(self, job: SyncJob, plan: ObjectPlan, attempts: Attempts, bulk: BulkIngest) -> None:
+        self.job = job
+        self.plan = plan
+        self.attempts = attempts
+        self.ledger = attempts.ledger
+        self.bulk = bulk
+
+    def of(self, number: int, entry: Entry, rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.Series]:
+        """(Outcome of each row that pairs, target ids that were returned and pair with no row)."""
+        none = pl.Series("target_id", [], dtype=pl.String)
+        if entry.payload["state"] == LOST:
+            return pl.DataFrame(schema=known_schema()), none
+        if entry.payload["way"] == "collections":
+            answers = files.scan(self.attempts.answers_path(number, entry.attempt)).collect()
+            return from_answers(answers, entry.payload["operation"]), none
+        columns = cells(rows.columns)
+        with tempfile.TemporaryDirectory(prefix="isync-") as scratch:
+            parts = []
+            for kind in ("successful", "failed"):
+                path = Path(scratch) / f"{kind}.csv"
+                try:
+                    count = self.bulk.results(entry.payload["job_id"], kind, path)
+                except RequestError as error:
+                    if error.details.get("status") != 404:
+                        raise
+                    # Results live 7 days; without them every row is settled against the target.
+                    return pl.DataFrame(schema=known_schema()), none
+                if count:
+                    parts.append(pl.scan_csv(path, infer_schema=False, null_values=""))
+            if not parts:
+                return pl.DataFrame(schema=known_schema()), none
+            results = pl.concat(parts, how="diagonal")
+            quick = pair_distinct(rows.select("_row", *columns), results, entry.payload["operation"])
+            if quick is not None:
+                return quick.select(pl.col(name).cast(kind) for name, kind in known_schema().items()), none
+            paired = pair(rows.lazy().select("_row", *columns), results, entry.payload["operation"])
+            pairs, unpaired = pl.collect_all([paired.rows, paired.unpaired])
+            known = pairs.select([pl.col(name).cast(kind) for name, kind in known_schema().items()])
+        return known, unpaired.get_column("sf__Id").drop_nulls().alias("target_id") if unpaired.height else none
+
+    def own_upserts(self, number: int, entry: Entry, known: pl.DataFrame) -> pl.DataFrame:
+        """`known` of a repeated upsert: a record that the first, unanswered one made was inserted, not updated."""
+        if entry.payload["operation"] != "upsert" or entry.attempt == 1:
+            return known
+        there = known.filter(pl.col("state") == State.UPDATED)["target_id"].drop_nulls()
+        first = self.ledger.entry(number, 1, "created")
+        if there.is_empty() or first is None:
+            return known
+        made = made_since(
+            self.job,
+            self.plan,
+            there,
+            since=datetime.fromisoformat(first.payload["sent_at"]),
+            folder=self.attempts.settle_folder(number, entry.attempt) / "upserted",
+        )
+        ours = (pl.col("state") == State.UPDATED) & pl.col("target_id").is_in(made.implode())
+        return known.with_columns(state=pl.when(ours).then(pl.lit(str(State.INSERTED))).otherwise(pl.col("state")))
