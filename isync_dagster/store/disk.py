@@ -1,8 +1,7 @@
-"""Whole-or-nothing files, create-if-absent and listings, on a local disk and on object stores.
+"""Files of a store on a local disk: whole or not at all, created once, listed.
 
-Local disk: a temporary name in the same folder, fsync, rename (or link, which fails where the name exists), fsync
-of the folder; folders are made private to the user (0700). Object stores: a put is whole or nothing by itself;
-create-if-absent is a conditional put. Names that start with a dot are temporaries and no listing shows them.
+A temporary name in the same folder, fsync, rename (or link, which fails where the name exists), fsync of the folder;
+folders are made private to the user (0700). Names that start with a dot are temporaries and no listing shows them.
 """
 
 from __future__ import annotations
@@ -11,8 +10,6 @@ import errno
 import os
 import secrets
 import shutil
-import tempfile
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -22,19 +19,8 @@ from upath import UPath
 
 from isync_dagster.errors import StoreError
 
-LOCAL_PROTOCOLS = frozenset({"", "file", "local"})
-CONDITIONAL_PUT = frozenset({"memory", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss"})
-"""Protocols whose fsspec filesystem makes `pipe_file(mode="create")` one conditional request."""
 NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL})
 PRIVATE = 0o700
-
-_memory = threading.Lock()
-"""fsspec's memory filesystem looks, then writes: threads take turns."""
-
-
-def is_local(path: UPath) -> bool:
-    """True where the path is on a disk of this machine."""
-    return path.protocol in LOCAL_PROTOCOLS
 
 
 @contextmanager
@@ -57,9 +43,7 @@ def _advice(error: OSError) -> str:
 
 
 def make_folder(folder: UPath) -> None:
-    """Make a folder and its parents, private to the user; object stores have no folders."""
-    if not is_local(folder):
-        return
+    """Make a folder and its parents, private to the user."""
     with failing("make the folder", folder):
         _make(Path(folder.path))
 
@@ -81,29 +65,18 @@ def _make(folder: Path) -> None:
 
 @contextmanager
 def temporary(path: UPath) -> Iterator[Path]:
-    """A local name to write to before `publish`: in the same folder on disk, in the system's temporary folder else.
-
-    Whatever is left under that name at the end is removed.
-    """
-    name = f".{path.name[:160]}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
-    if is_local(path):
-        make_folder(path.parent)
-        place = Path(path.parent.path) / name
-        try:
-            yield place
-        finally:
-            with suppress(OSError):
-                place.unlink(missing_ok=True)
-        return
-    with tempfile.TemporaryDirectory(prefix="isync-") as folder:
-        yield Path(folder) / name
+    """A name in the same folder to write to before `publish`; whatever is left under it at the end is removed."""
+    make_folder(path.parent)
+    place = Path(path.parent.path) / f".{path.name[:160]}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
+    try:
+        yield place
+    finally:
+        with suppress(OSError):
+            place.unlink(missing_ok=True)
 
 
 def publish(place: Path, path: UPath) -> None:
     """Give a temporary its final name at once, replacing what was there."""
-    if not is_local(path):
-        path.fs.put_file(str(place), path.path)
-        return
     sync_file(place)
     place.replace(path.path)
     sync_folder(Path(path.parent.path))
@@ -111,19 +84,13 @@ def publish(place: Path, path: UPath) -> None:
 
 def write_whole(path: UPath, data: bytes) -> None:
     """Write a file whole or not at all, replacing what was there."""
-    with failing("write", path):
-        if not is_local(path):
-            path.fs.pipe_file(path.path, data)
-            return
-        with temporary(path) as place:
-            place.write_bytes(data)
-            publish(place, path)
+    with failing("write", path), temporary(path) as place:
+        place.write_bytes(data)
+        publish(place, path)
 
 
 def write_new(path: UPath, data: bytes) -> bool:
     """Write a file whole if there is none of that name; False where there is one. One of many writers wins."""
-    if not is_local(path):
-        return _put_new(path, data)
     with failing("write", path):
         if Path(path.path).exists():
             return False
@@ -162,31 +129,6 @@ def _create_exclusively(final: Path, data: bytes) -> bool:
     return True
 
 
-def _put_new(path: UPath, data: bytes) -> bool:
-    if path.protocol not in CONDITIONAL_PUT:
-        raise StoreError(
-            f"The filesystem {path.protocol!r} has no conditional put, which the ledger and the lease need ({path}). "
-            "Set ISYNC_STORE to a local folder or to s3://, gs:// or az://.",
-            path=str(path),
-        )
-    with failing("write", path):
-        try:
-            if path.protocol == "memory":
-                with _memory:
-                    path.fs.pipe_file(path.path, data, mode="create")
-            else:
-                path.fs.pipe_file(path.path, data, mode="create")
-        except FileExistsError:
-            return False
-        except OSError:
-            # Not every filesystem translates "precondition failed": look who holds the name.
-            path.fs.invalidate_cache()
-            if path.exists():
-                return False
-            raise
-        return True
-
-
 def sync_file(place: Path) -> None:
     """Wait until the file's bytes are on the disk."""
     handle = os.open(place, os.O_RDONLY)
@@ -216,7 +158,7 @@ def read_bytes(path: UPath) -> bytes | None:
     """The bytes of a file, or None where there is none."""
     with failing("read", path):
         try:
-            return Path(path.path).read_bytes() if is_local(path) else bytes(path.fs.cat_file(path.path))
+            return Path(path.path).read_bytes()
         except FileNotFoundError:
             return None
 
@@ -224,17 +166,14 @@ def read_bytes(path: UPath) -> bytes | None:
 def exists(path: UPath) -> bool:
     """True where a file of that name is there."""
     with failing("look for", path):
-        if is_local(path):
-            return Path(path.path).exists()
-        path.fs.invalidate_cache()
-        return bool(path.fs.exists(path.path))
+        return Path(path.path).exists()
 
 
 def size(path: UPath) -> int:
     """Bytes of a file; 0 where it is gone."""
     with failing("look at", path):
         try:
-            return Path(path.path).stat().st_size if is_local(path) else int(path.fs.size(path.path) or 0)
+            return Path(path.path).stat().st_size
         except FileNotFoundError:
             return 0
 
@@ -243,12 +182,8 @@ def names(folder: UPath) -> list[str]:
     """Names of files and folders directly in a folder, sorted; none where there is no folder."""
     with failing("list", folder):
         try:
-            if is_local(folder):
-                with os.scandir(folder.path) as found:
-                    seen = [entry.name for entry in found]
-            else:
-                folder.fs.invalidate_cache()
-                seen = [str(name).rstrip("/").rsplit("/", 1)[-1] for name in folder.fs.ls(folder.path, detail=False)]
+            with os.scandir(folder.path) as found:
+                seen = [entry.name for entry in found]
         except FileNotFoundError:
             return []
     return sorted(name for name in seen if not name.startswith("."))
@@ -257,18 +192,8 @@ def names(folder: UPath) -> list[str]:
 def find(folder: UPath) -> list[str]:
     """Relative paths ('a/b.json') of all files below a folder, sorted: one listing."""
     with failing("list", folder):
-        if is_local(folder):
-            seen = list(_walk(folder.path, ""))
-        else:
-            folder.fs.invalidate_cache()
-            start = folder.path.rstrip("/") + "/"
-            seen = [_below(str(name), start) for name in folder.fs.find(folder.path)]
+        seen = list(_walk(folder.path, ""))
     return sorted(name for name in seen if name and not name.rsplit("/", 1)[-1].startswith("."))
-
-
-def _below(name: str, start: str) -> str:
-    # Some filesystems give the leading slash, some do not.
-    return ("/" + name.lstrip("/")).removeprefix("/" + start.lstrip("/"))
 
 
 def _walk(folder: str, prefix: str) -> Iterator[str]:
@@ -288,12 +213,10 @@ def _walk(folder: str, prefix: str) -> Iterator[str]:
 
 
 def sweep(folder: UPath, older_than: timedelta) -> int:
-    """Remove temporaries that killed processes left below a folder of a local disk; how many there were.
+    """Remove temporaries that killed processes left below a folder; how many there were.
 
     No write takes as long as `older_than`, by the disk's own clock.
     """
-    if not is_local(folder):
-        return 0
     removed = 0
     with failing("sweep", folder), temporary(folder / "sweep") as probe:
         probe.touch()
@@ -310,24 +233,18 @@ def sweep(folder: UPath, older_than: timedelta) -> int:
 
 def remove(path: UPath) -> None:
     """Remove a file if it is there."""
-    with failing("remove", path):
-        try:
-            if is_local(path):
-                Path(path.path).unlink()
-            else:
-                path.fs.rm_file(path.path)
-        except FileNotFoundError:
-            return
+    with failing("remove", path), suppress(FileNotFoundError):
+        Path(path.path).unlink()
 
 
 def remove_tree(folder: UPath) -> None:
     """Remove a folder with all that is in it, if it is there."""
-    with failing("remove", folder):
-        try:
-            if is_local(folder):
-                shutil.rmtree(folder.path)
-            else:
-                folder.fs.invalidate_cache()
-                folder.fs.rm(folder.path, recursive=True)
-        except FileNotFoundError:
-            return
+    with failing("remove", folder), suppress(FileNotFoundError):
+        shutil.rmtree(folder.path)
+
+
+def prove(root: UPath) -> None:
+    """Prove that files can be made below this root. Raises `StoreError`."""
+    probe = root / "writable.probe"
+    write_whole(probe, b"")
+    remove(probe)

@@ -21,8 +21,8 @@ import polars as pl
 from upath import UPath
 
 from isync_dagster.errors import StoreError
-from isync_dagster.store import disk
-from isync_dagster.store.disk import exists, find, names, remove, remove_tree, size
+from isync_dagster.store import objects
+from isync_dagster.store.medium import is_local, medium_of
 
 __all__ = [
     "Frame",
@@ -49,8 +49,6 @@ Schema = Mapping[str, Any]
 """Column name -> Polars dtype."""
 
 _OS_ERROR = re.compile(r"\(os error (\d+)\)")
-POLARS_READS = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss"})
-"""Object stores that Polars reads by itself, lazily; of any other the bytes are fetched."""
 
 
 # ── JSON ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -58,17 +56,17 @@ POLARS_READS = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss"})
 
 def write_json(path: UPath, data: Mapping[str, Any]) -> None:
     """Write a JSON file whole, replacing what was there."""
-    disk.write_whole(path, _json(data))
+    write_bytes(path, _json(data))
 
 
 def create_if_absent(path: UPath, data: Mapping[str, Any]) -> bool:
     """Write a JSON file if there is none of that name; False where there is: somebody else was first."""
-    return disk.write_new(path, _json(data))
+    return medium_of(path).write_new(path, _json(data))
 
 
 def read_json(path: UPath) -> dict[str, Any] | None:
     """The object in a JSON file, or None where there is no file. Raises `StoreError` where it is damaged."""
-    raw = disk.read_bytes(path)
+    raw = read_bytes(path)
     if raw is None:
         return None
     try:
@@ -100,17 +98,47 @@ def _plain(value: object) -> object:
     raise TypeError(f"{type(value).__name__} has no place in a JSON file of the store")
 
 
-# ── bytes ────────────────────────────────────────────────────────────────────────────────────────────────
+# ── bytes, listings, removal ─────────────────────────────────────────────────────────────────────────────
 
 
 def write_bytes(path: UPath, data: bytes) -> None:
     """Write a file whole, replacing what was there."""
-    disk.write_whole(path, data)
+    medium_of(path).write_whole(path, data)
 
 
 def read_bytes(path: UPath) -> bytes | None:
     """The bytes of a file, or None where there is none."""
-    return disk.read_bytes(path)
+    return medium_of(path).read_bytes(path)
+
+
+def exists(path: UPath) -> bool:
+    """True where a file of that name is there."""
+    return medium_of(path).exists(path)
+
+
+def size(path: UPath) -> int:
+    """Bytes of a file; 0 where it is gone."""
+    return medium_of(path).size(path)
+
+
+def names(folder: UPath) -> list[str]:
+    """Names of files and folders directly in a folder, sorted; none where there is no folder."""
+    return medium_of(folder).names(folder)
+
+
+def find(folder: UPath) -> list[str]:
+    """Relative paths ('a/b.json') of all files below a folder, sorted: one listing."""
+    return medium_of(folder).find(folder)
+
+
+def remove(path: UPath) -> None:
+    """Remove a file if it is there."""
+    medium_of(path).remove(path)
+
+
+def remove_tree(folder: UPath) -> None:
+    """Remove a folder with all that is in it, if it is there."""
+    medium_of(folder).remove_tree(folder)
 
 
 # ── Parquet ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -121,21 +149,23 @@ def write_parquet(path: UPath, frame: Frame, *, required: Sequence[str] = ()) ->
 
     Raises `StoreError` where a column of `required` holds a null, and leaves no file then.
     """
-    with disk.failing("write", path), disk.temporary(path) as place:
+    medium = medium_of(path)
+    with medium.failing("write", path), medium.temporary(path) as place:
         rows = _sink(frame, place, required, path)
-        disk.publish(place, path)
+        medium.publish(place, path)
     return rows
 
 
 def write_hashed(folder: UPath, stem: str, frame: Frame) -> tuple[UPath, str, int]:
     """Write `<stem>-<hash>.parquet`, named by its own content: (path, SHA-256, rows). Equal bytes, equal name."""
     unnamed = folder / f"{stem}.parquet"
-    with disk.failing("write", unnamed), disk.temporary(unnamed) as place:
+    medium = medium_of(unnamed)
+    with medium.failing("write", unnamed), medium.temporary(unnamed) as place:
         rows = _sink(frame, place, (), unnamed)
         with place.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         path = folder / f"{stem}-{digest[:16]}.parquet"
-        disk.publish(place, path)
+        medium.publish(place, path)
     return path, digest, rows
 
 
@@ -184,12 +214,12 @@ def scan_files(paths: Sequence[UPath], schema: Schema | None = None) -> pl.LazyF
     if not paths:
         return pl.LazyFrame(schema=schema)
     source: Any
-    if disk.is_local(paths[0]):
+    if is_local(paths[0]):
         source = [path.path for path in paths]
-    elif paths[0].protocol in POLARS_READS:
+    elif paths[0].protocol in objects.POLARS_READS:
         source = [str(path) for path in paths]
     else:
-        source = [io.BytesIO(disk.read_bytes(path) or b"") for path in paths]
+        source = [io.BytesIO(read_bytes(path) or b"") for path in paths]
     if schema is None:
         return pl.scan_parquet(source, glob=False, hive_partitioning=False)
     return pl.scan_parquet(

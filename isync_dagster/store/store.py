@@ -15,11 +15,12 @@ from typing import Any
 from upath import UPath
 
 from isync_dagster.errors import StoreError, StoreFormatError
-from isync_dagster.store import disk, files
+from isync_dagster.store import files, objects
 from isync_dagster.store.clock import Clock, utc_now
 from isync_dagster.store.idmap import IdMap
 from isync_dagster.store.layout import JobKey, Layout, decode
 from isync_dagster.store.lease import TTL, LeaseDesk
+from isync_dagster.store.medium import is_local, medium_of
 from isync_dagster.store.pending import Pending
 from isync_dagster.store.runs import Runs
 from isync_dagster.store.scans import Scans
@@ -38,15 +39,16 @@ class Store:
     """The store whose id map a rehearsal reads below its own, and never writes to."""
 
     @classmethod
-    def open(cls, url: str, *, clock: Clock = utc_now, **storage_options: Any) -> Store:
+    def open(cls, url: str, *, clock: Clock = utc_now) -> Store:
         """The store at a path or URL (`s3://…`, `gs://…`, `az://…`), made where there is none.
 
-        `storage_options` go to the filesystem (fsspec). Raises `StoreFormatError` where a newer version of the tool
+        What a URL needs besides is read from the environment (`store.objects`). Raises `StoreFormatError` where a newer version of the tool
         made the store, `StoreError` where it cannot be read, or cannot be made.
         """
-        store = cls(Layout(_root(url, storage_options)), clock)
+        store = cls(Layout(_root(url)), clock)
         found = files.read_json(store.layout.format)
         if found is None:
+            store.check_writable()
             new = {"format": FORMAT, "made_by": "isync-dagster", "at": clock()}
             files.create_if_absent(store.layout.format, new)
             found = files.read_json(store.layout.format) or new
@@ -59,14 +61,12 @@ class Store:
         return self.layout.root
 
     def check_writable(self) -> None:
-        """Prove that files can be made here, before anything is sent. Raises `StoreError`."""
-        probe = self.root / "writable.probe"
-        files.write_bytes(probe, b"")
-        files.remove(probe)
+        """Prove that files can be made here, each once, before anything is sent. Raises `StoreError`."""
+        medium_of(self.root).prove(self.root)
 
     def sweep(self, older_than: timedelta = timedelta(days=1)) -> int:
         """Remove temporaries that killed processes left behind; how many there were."""
-        return disk.sweep(self.root, older_than)
+        return medium_of(self.root).sweep(self.root, older_than)
 
     def jobs(self) -> list[JobKey]:
         """Every sync job that has runs."""
@@ -107,20 +107,19 @@ class Store:
         return LeaseDesk(folder, f"Target org {target_org_id}", ttl, self.clock, copy=copy)
 
 
-def _root(url: str, storage_options: dict[str, Any]) -> UPath:
+def _root(url: str) -> UPath:
     if not url.strip():
         raise StoreError("The store has no place: set ISYNC_STORE to a folder or a URL.")
     try:
-        root: UPath = UPath(url, **storage_options)
-        if disk.is_local(root):
-            return UPath(Path(root.path).expanduser().absolute())
-        _ = root.fs
-    except (ImportError, ValueError) as error:
+        root: UPath = UPath(url)
+    except ValueError as error:
         raise StoreError(
-            f"The store {url!r} cannot be reached: {error}. Install the fsspec package for it (s3fs, gcsfs, adlfs), "
-            "or set ISYNC_STORE to a folder.",
+            f"The store {url!r} cannot be reached: {error}. Set ISYNC_STORE to a folder or to s3://…, gs://… or az://….",
             url=url,
         ) from error
+    if is_local(root):
+        return UPath(Path(root.path).expanduser().absolute())
+    objects.require(root.protocol, url)
     return root
 
 

@@ -4,15 +4,14 @@ import errno
 import os
 import resource
 import signal
-import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
 import polars as pl
 import pytest
-from fsspec.implementations.memory import MemoryFileSystem  # type: ignore[import-untyped]
 from polars.testing import assert_frame_equal
 from upath import UPath
 
@@ -60,12 +59,23 @@ class TestCreateIfAbsent:
         assert not files.create_if_absent(root / "a.json", {"by": 2})
         assert files.read_json(root / "a.json") == {"by": 1}
 
-    def test_of_many_processes_one_wins_each_file(self, tmp_path: Path) -> None:
-        won = racing.race(racing.create_many, 4, str(tmp_path / "x"), 60)
+    def test_of_many_processes_one_wins_each_file(self, shared_url: str) -> None:
+        root = UPath(shared_url)
+        won = racing.race(racing.create_many, 4, shared_url, 60)
         assert sorted(number for numbers in won for number in numbers) == list(range(60))
         for worker, numbers in enumerate(won):
-            assert all(files.read_json(UPath(tmp_path) / "x" / f"{n}.json") == {"by": worker} for n in numbers)
-        assert all(path.suffix == ".json" for path in (tmp_path / "x").iterdir())
+            assert all(files.read_json(root / f"{n}.json") == {"by": worker} for n in numbers)
+        assert sorted(files.names(root)) == sorted(f"{number}.json" for number in range(60))
+
+    def test_of_many_threads_one_wins_each_file(self, root: UPath) -> None:
+        def create(worker: int) -> list[int]:
+            return [number for number in range(20) if files.create_if_absent(root / f"{number}.json", {"by": worker})]
+
+        with ThreadPoolExecutor(8) as pool:
+            won = list(pool.map(create, range(8)))
+        assert sorted(number for numbers in won for number in numbers) == list(range(20))
+        for worker, numbers in enumerate(won):
+            assert all(files.read_json(root / f"{n}.json") == {"by": worker} for n in numbers)
 
     def test_without_links_it_is_exclusive_still(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         def no_links(*_: object) -> None:
@@ -87,34 +97,6 @@ class TestCreateIfAbsent:
 
         monkeypatch.setattr("os.link", link_and_lose_the_answer)
         assert files.create_if_absent(UPath(tmp_path) / "a.json", {"by": 1})
-
-    def test_an_object_store_may_say_precondition_failed(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """s3fs turns "412 Precondition Failed" into OSError(EINVAL)."""
-        create = MemoryFileSystem.pipe_file
-
-        def as_s3(fs: MemoryFileSystem, path: str, value: bytes, mode: str = "overwrite") -> None:
-            try:
-                create(fs, path, value, mode=mode)
-            except FileExistsError:
-                raise OSError(errno.EINVAL, "At least one of the pre-conditions you specified did not hold") from None
-
-        monkeypatch.setattr(MemoryFileSystem, "pipe_file", as_s3)
-        path = UPath(f"memory://{uuid.uuid4().hex}/a.json")
-        assert files.create_if_absent(path, {"by": 1})
-        assert not files.create_if_absent(path, {"by": 2})
-
-    def test_an_object_store_out_of_reach_is_an_error(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        def gone(*_: object, **__: object) -> None:
-            raise OSError(errno.EBUSY, "Please reduce your request rate")
-
-        monkeypatch.setattr(MemoryFileSystem, "pipe_file", gone)
-        with pytest.raises(StoreError, match=r"Cannot write memory://.*a\.json: Please reduce"):
-            files.create_if_absent(UPath(f"memory://{uuid.uuid4().hex}/a.json"), {})
-
-    def test_a_filesystem_without_conditional_put_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(disk, "CONDITIONAL_PUT", frozenset())
-        with pytest.raises(StoreError, match=r"'memory' has no conditional put.*ISYNC_STORE"):
-            files.create_if_absent(UPath("memory://none/a.json"), {})
 
 
 class TestParquet:

@@ -170,10 +170,10 @@ def test_reading_asks_only_for_what_is_used(idmap: IdMap) -> None:
     assert "template" not in plan
 
 
-def test_workers_add_at_once(local: Store) -> None:
-    added = racing.race(racing.append_parts, 3, local.root.path, SOURCE, TARGET, 10)
+def test_workers_add_at_once(shared: Store) -> None:
+    added = racing.race(racing.append_parts, 3, str(shared.root), SOURCE, TARGET, 10)
     assert added == [10, 10, 10]
-    assert len(known(local.idmap(SOURCE, TARGET))) == 30
+    assert len(known(shared.idmap(SOURCE, TARGET))) == 30
 
 
 def test_tombstones_say_what_is_gone_and_why(idmap: IdMap) -> None:

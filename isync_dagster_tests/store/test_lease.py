@@ -193,21 +193,21 @@ def test_keep_notices_a_loss(url: str) -> None:
 
 
 class TestProcesses:
-    def test_of_many_takers_one_wins(self, local: Store) -> None:
-        results = racing.race(racing.take_lease_once, 4, local.root.path, TARGET)
+    def test_of_many_takers_one_wins(self, shared: Store) -> None:
+        results = racing.race(racing.take_lease_once, 4, str(shared.root), TARGET)
         winner = results.index("held")
         expected = [f"worker {winner}"] * 4
         expected[winner] = "held"
         assert results == expected
 
-    def test_writers_of_different_runs_are_never_inside_together(self, local: Store, tmp_path: Path) -> None:
+    def test_writers_of_different_runs_are_never_inside_together(self, shared: Store, tmp_path: Path) -> None:
         (tmp_path / "inside").mkdir()
-        seen = racing.race(write_as_own_run, 3, local.root.path, TARGET, 6, str(tmp_path / "inside"))
+        seen = racing.race(write_as_own_run, 3, str(shared.root), TARGET, 4, str(tmp_path / "inside"))
         assert seen == [[], [], []]
 
-    def test_a_sharing_run_keeps_others_out(self, local: Store, tmp_path: Path) -> None:
+    def test_a_sharing_run_keeps_others_out(self, shared: Store, tmp_path: Path) -> None:
         (tmp_path / "inside").mkdir()
-        seen = racing.race(write_as_pair, 4, local.root.path, TARGET, 6, str(tmp_path / "inside"))
+        seen = racing.race(write_as_pair, 4, str(shared.root), TARGET, 4, str(tmp_path / "inside"))
         assert seen == [[], [], [], []]
 
     def test_a_killed_holder_is_no_holder_even_as_a_zombie(self, local: Store) -> None:

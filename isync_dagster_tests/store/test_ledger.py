@@ -117,9 +117,9 @@ def test_a_crash_between_rows_and_entry_is_harmless(local: Store) -> None:
     assert ledger.rows(1).collect().equals(ROWS)
 
 
-def test_of_workers_that_plan_at_once_one_wins_each_chunk(local: Store) -> None:
-    run = local.runs(JOB).open_or_resume({}, "h", T0, "me")
-    won = racing.race(racing.record_transitions, 3, local.root.path, JOB, 15)
+def test_of_workers_that_plan_at_once_one_wins_each_chunk(shared: Store) -> None:
+    run = shared.runs(JOB).open_or_resume({}, "h", T0, "me")
+    won = racing.race(racing.record_transitions, 3, str(shared.root), JOB, 15)
     assert sorted(chunk for chunks in won for chunk in chunks) == list(range(15))
     ledger = run.ledger("load", "Account")
     for worker, chunks in enumerate(won):

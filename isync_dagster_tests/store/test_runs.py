@@ -113,14 +113,14 @@ class TestStates:
 
 
 class TestRaces:
-    def test_workers_that_open_at_once_share_a_run(self, local: Store) -> None:
+    def test_workers_that_open_at_once_share_a_run(self, shared: Store) -> None:
         rounds = 6
-        seen = racing.race(racing.open_runs, 3, local.root.path, JOB, rounds)
+        seen = racing.race(racing.open_runs, 3, str(shared.root), JOB, rounds)
         plans = {entry for worker in seen for entry in worker}
         # Every worker saw one and the same plan for a number, and each plan belongs to its hash.
         assert len({number for number, _, _ in plans}) == len(plans)
         assert all(plan_hash == f"plan of {worker}" for _, plan_hash, worker in plans)
-        runs = local.runs(JOB).list()
+        runs = shared.runs(JOB).list()
         assert [run.number for run in runs] == list(range(1, len(runs) + 1))
         assert all([data["state"] for data in run.transitions()] == ["open", "closed"] for run in runs)
         assert {number for number, _, _ in plans} == {run.number for run in runs}
