@@ -91,6 +91,7 @@ class OrgSchema:
     def declare(self, automation: Automation) -> None:
         """Take what the org does by itself; what cannot be worked out is listed in `problems`."""
         self.automation = automation
+        self.objects = {key: _with_filters(item, automation) for key, item in self.objects.items()}
         self._roll_ups = {(item.sobject.lower(), item.name.lower()): item for item in automation.roll_ups}
         self._formats = {(item.sobject.lower(), item.name.lower()): item for item in automation.number_formats}
         self._rules: dict[str, ObjectRules | None] = {}
@@ -348,6 +349,24 @@ def _draw(random: Random, first: str, taken: set[str]) -> str:
         prefix = first + random.choice(BASE62[:36]) + random.choice(BASE62)
         if prefix not in taken:
             return prefix
+
+
+def _with_filters(item: SObject, automation: Automation) -> SObject:
+    """The object whose describe tells of the declared filters of its lookups, and of no other."""
+    declared = {one.name.lower(): one for one in on(automation.lookup_filters, item.name)}
+    if not declared:
+        return item
+
+    def told(field: Field) -> Field:
+        one = declared.get(field.name.lower())
+        if one is None:
+            return field
+        own = sorted({path.split(".")[1] for part in one.filters for path in (part.field, part.value_field or "")
+                      if path.lower().startswith("$source.")})  # fmt: skip
+        info = {"controllingFields": own, "dependent": bool(own), "optionalFilter": one.optional}
+        return replace(field, filtered_lookup_info=info if one.active else None)
+
+    return replace(item, fields=tuple(told(field) for field in item.fields))
 
 
 def _with_children(objects: Mapping[str, SObject]) -> dict[str, SObject]:

@@ -26,7 +26,7 @@ def _rows(call: Call, text: str) -> tuple[SObject, list[dict[str, Any]], int]:
     except SoqlError as error:
         raise ApiError(400, error.code, error.message) from error
     with duckdb.connect(":memory:") as connection:
-        for name, frame in tables(call.org).items():
+        for name, frame in tables(call.org, compiled.sql).items():
             connection.register(name, frame)
         table = run(connection, compiled)
     if compiled.is_count:

@@ -6,7 +6,8 @@ that are not unique in the source or the target, and values that the target woul
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import polars as pl
@@ -15,12 +16,12 @@ from upath import UPath
 from isync_dagster.errors import PreflightError
 from isync_dagster.migration.drift import check_drift
 from isync_dagster.migration.extract import extracted
+from isync_dagster.migration.lookup_filters import KIND, Judged, judged_filters
 from isync_dagster.migration.model import Outcome, SyncJob
 from isync_dagster.migration.outcomes import Measure, kept, measured
 from isync_dagster.migration.preflight_orgs import (
     access_of,
     duplicate_rules_of,
-    filters_of,
     finding,
     known_of,
     limits_of,
@@ -33,7 +34,7 @@ from isync_dagster.migration.threshold import allowed_rejects
 from isync_dagster.migration.writing import claimed, hold_target
 from isync_dagster.plan.model import ObjectPlan
 from isync_dagster.records.findings import find
-from isync_dagster.records.match import duplicate_keys
+from isync_dagster.records.match import duplicate_keys, sharing_keys
 from isync_dagster.records.transform import transform
 from isync_dagster.store import files
 from isync_dagster.store.runs import Run
@@ -147,21 +148,23 @@ def _object_findings(
     if not any(part.is_lookup for part in plan.match_key):
         # A key that holds a lookup compares target ids, which only remap knows: match reports it row by row. And its
         # target rows must not be read yet: loading the parent may make some (a campaign's member statuses).
-        yield from _keys(run, plan, duplicate_keys(frame, plan), "match key is not unique in the source")
-        there = target_rows(job, run, plan)
-        yield from _keys(run, plan, duplicate_keys(there, plan, "Id"), "match key is not unique in the target")
-    for row in (*access_of(job, plan, rows), *filters_of(plan, frame)):
+        yield from _keys(run, plan, frame, "match key is not unique in the source")
+        yield from _keys(run, plan, target_rows(job, run, plan), "match key is not unique in the target", "Id")
+    filters = list(judged_filters(job, run, plan, frame))
+    for row in (*access_of(job, plan, rows), *_open_filters(plan, filters)):
         row = _decided(job, row)
         if row["severity"] != "off":
             yield row, row["severity"] == "error"
     known, unjudged = known_of(job, run, plan, frame)
     notes += unjudged
+    refused = tuple((KIND, item.field, item.refused, item.message) for item in filters if len(item.refused))
+    known = replace(known, rows=(*known.rows, *refused))
     path = run.folder / "preflight" / f"{plan.object}.parquet"
     files.write_parquet(path, find(frame, plan, known))
     found = files.scan(path)
     errors = found.filter(pl.col("severity") == "error")
-    refused = errors.select(pl.col("_source_id").n_unique()).collect().item()
-    blocks = not job.plan.settings.continue_on_error and refused > allowed_rejects(job, run, plan)
+    wrong = errors.select(pl.col("_source_id").n_unique()).collect().item()
+    blocks = not job.plan.settings.continue_on_error and wrong > allowed_rejects(job, run, plan)
     grouped = (
         found.group_by("check", "severity", "field")
         .agg(
@@ -180,23 +183,44 @@ def _object_findings(
         yield {"object": plan.object, "kind": row["check"], **row}, blocks and row["severity"] == "error"
 
 
-def _keys(run: Run, plan: ObjectPlan, doubled: pl.LazyFrame, what: str) -> Iterator[tuple[dict[str, Any], bool]]:
-    """Key values that several rows share: blocking, since a match on them would be a guess."""
+def _open_filters(plan: ObjectPlan, filters: Iterable[Judged]) -> Iterator[dict[str, Any]]:
+    """A warning a lookup whose filter does not show of all rows whether they pass."""
+    for item in filters:
+        if item.open:
+            text = f"not judged by the lookup's filter: {'; '.join(item.reasons)}"
+            yield finding(KIND, plan.object, item.open, text, item.field, severity="warn")
+
+
+def _keys(
+    run: Run, plan: ObjectPlan, frame: pl.LazyFrame, what: str, id_column: str = "_source_id"
+) -> Iterator[tuple[dict[str, Any], bool]]:
+    """Key values that several rows share: blocking, since a match on them would be a guess.
+
+    All rows are listed in `match_key/<Object>.<source or target>.parquet`, like any other finding; of the target's rows
+    `_source_id` has the target's id.
+    """
     if not plan.match_key:
         return
-    path = run.folder / "preflight" / f"{plan.object}.keys-{what.rsplit(' ', 1)[-1]}.parquet"
-    count = files.write_parquet(path, doubled)
+    side = what.rsplit(" ", 1)[-1]
+    path = run.folder / "preflight" / f"{plan.object}.keys-{side}.parquet"
+    count = files.write_parquet(path, duplicate_keys(frame, plan, id_column))
     if not count:
         return
     shown = files.scan(path).head(3).collect()
     samples = "; ".join(f"{row['key']!r} in {row['rows']} rows ({', '.join(row['ids'])})" for row in shown.to_dicts())
+    name = " + ".join(part.target for part in plan.match_key)
+    listed = sharing_keys(frame, plan, id_column).select(
+        check=pl.lit("match_key"), severity=pl.lit("error"), field=pl.lit(name), _source_id="_id", value="key",
+        message=pl.lit(what),
+    )  # fmt: skip
+    files.write_parquet(run.folder / "preflight" / "match_key" / f"{plan.object}.{side}.parquet", listed)
     yield (
         {
             "object": plan.object,
             "check": what,
             "kind": "match_key",
             "severity": "error",
-            "field": " + ".join(part.target for part in plan.match_key),
+            "field": name,
             "rows": count,
             "message": f"{count} key values are shared, such as {samples}",
             "value": None,

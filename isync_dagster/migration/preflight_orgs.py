@@ -167,20 +167,6 @@ def access_of(job: SyncJob, plan: ObjectPlan, rows: int) -> Iterator[dict[str, A
             )
 
 
-def filters_of(plan: ObjectPlan, frame: pl.LazyFrame) -> Iterator[dict[str, Any]]:
-    """Lookups that the target filters: a describe says that there is a filter, and not which parents pass it."""
-    filtered = [item for item in plan.lookups if item.target.filtered_lookup_info]
-    if not filtered:
-        return
-    counts = frame.select(pl.col(item.target.name).count() for item in filtered).collect().row(0, named=True)
-    for item in filtered:
-        if counts[item.target.name]:
-            text = "the target filters the records that it may point at; which pass is not judged here"
-            yield finding(
-                "lookup_filter", plan.object, counts[item.target.name], text, item.target.name, severity="warn"
-            )
-
-
 def duplicate_rules_of(job: SyncJob, rows: Mapping[str, int]) -> Iterator[dict[str, Any]]:
     """Active duplicate rules on the objects that get rows: by Bulk they refuse what they only warn of elsewhere."""
     targets = {job.object(name).target_object: name for name, count in rows.items() if count}

@@ -53,6 +53,15 @@ def duplicate_keys(frame: pl.LazyFrame, plan: ObjectPlan, id_column: str = "_sou
     )
 
 
+def sharing_keys(frame: pl.LazyFrame, plan: ObjectPlan, id_column: str = "_source_id") -> pl.LazyFrame:
+    """Every row whose match key another row of `frame` has too: `_id`, `key` as in `duplicate_keys`."""
+    keys = _key_columns(plan)
+    rows = frame.select(pl.col(id_column).alias("_id"), **keys).drop_nulls(list(keys))
+    shared = rows.group_by(list(keys)).len().filter(pl.col("len") > 1)
+    joined = rows.join(shared, on=list(keys), how="semi")
+    return joined.select("_id", pl.concat_str(list(keys), separator=" | ").alias("key"))
+
+
 def collisions(frame: pl.LazyFrame) -> pl.LazyFrame:
     """The target records that several rows of a matched frame lead to, by id map or migration key.
 

@@ -20,7 +20,7 @@ KINDS: Mapping[str, str] = {
     "owner": "Every owner has an active counterpart in the target.",
     "match_key": "Match keys are unique in the source and in the target.",
     "access": "The loading user may create and update the objects.",
-    "lookup_filter": "No lookup with a filter is written: which parents pass it is not judged.",
+    "lookup_filter": "Every parent passes the filter that the target has on the lookup.",
     "duplicate_rule": "No duplicate rule is active on the objects that get rows.",
     "storage": "The target's data storage holds the rows of the phase.",
     "api_budget": "The target's allowance of calls and Bulk batches suffices for the phase.",
@@ -28,5 +28,5 @@ KINDS: Mapping[str, str] = {
 }
 """Kinds of findings, each with what is true where there is none."""
 
-WARNINGS = frozenset({"url", "phone", "owner", "lookup_filter", "duplicate_rule", "api_budget"})
+WARNINGS = frozenset({"url", "phone", "owner", "duplicate_rule", "api_budget"})
 """Kinds that Salesforce takes all the same: reported, and no reason to stop unless a template says so."""

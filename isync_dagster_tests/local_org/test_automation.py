@@ -194,6 +194,21 @@ def test_a_custom_permission_or_setting_lets_the_loader_pass(client: Client) -> 
     client.call("DELETE", f"/sobjects/Switch__c/{setting}")
 
 
+def test_a_lookup_filter_is_told_by_describe_and_tooling(client: Client) -> None:
+    fields = client.call("GET", "/sobjects/Opportunity/describe").json()["fields"]
+    told = {field["name"]: field["filteredLookupInfo"] for field in fields if field["filteredLookupInfo"]}
+    assert told == {"AccountId": {"controllingFields": [], "dependent": False, "optionalFilter": False}}
+    soql = (
+        "SELECT Metadata FROM FieldDefinition WHERE EntityDefinition.QualifiedApiName = 'Opportunity' "
+        "AND QualifiedApiName = 'AccountId'"
+    )
+    (found,) = client.call("GET", "/tooling/query", params={"q": soql}).json()["records"]
+    assert found["Metadata"]["lookupFilter"] == {
+        "active": True, "booleanFilter": None, "errorMessage": "Only customers have deals.", "isOptional": False,
+        "filterItems": [{"field": "Account.Type", "operation": "equals", "value": "Customer", "valueField": None}],
+    }  # fmt: skip
+
+
 def test_lookup_filters_record_types_and_dependent_picklists(client: Client) -> None:
     account = client.create("Account", Name="Other", Type="Prospect")
     assert client.refusal(

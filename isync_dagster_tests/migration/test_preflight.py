@@ -25,33 +25,45 @@ from isync_dagster.schema.model import Field, PicklistValue, RecordTypeInfo, SOb
 from isync_dagster.schema.snapshot import Snapshot
 from isync_dagster.store import files
 from isync_dagster.template import Template, parse_template
+from isync_dagster.template.kinds import KINDS
 from isync_dagster_tests.migration.world import World, current, migrate, send, serving_world, some, template, together
 
 KEY = "Key__c string(40) cune"
 THING = (
     f"Name string({{name}}) cu{{name_null}}N; {KEY}; Code__c string(20) cunx; RecordTypeId reference cun > RecordType as "
     "RecordType; Size__c double({size}) cun; Born__c date cun; Mail__c {mail} cun; Web__c {web} cun; Call__c {call} cun; "
-    "Tone__c picklist cun{restricted} {{a|b|c{extra}}}; Tags__c multipicklist cun{restricted} {{x|y{extra}}}"
+    "Tone__c picklist cun{restricted} {{a|b|c{extra}}}; Tags__c multipicklist cun{restricted} {{x|y{extra}}}; "
+    "Match__c string(40) cun; Count__c {count} cun; Boss__c reference cun > Boss__c as Boss__r < Things__r"
 )
+BOSS = "Name string(80) cuN; Rank__c string(10) cun"
+SHUT = "Name string(80) cuN"
 
 
 def things(side: str) -> tuple[SObject, ...]:
     own = (
         {"name": 80, "name_null": "n", "size": "16,2", "mail": "string(80)", "web": "string(255)",
-         "call": "string(40)", "restricted": "", "extra": "|old"}
+         "call": "string(40)", "restricted": "", "extra": "|old", "count": "double(8,2)"}
         if side == "source"
         else {"name": 20, "name_null": "", "size": "6,2", "mail": "email", "web": "url", "call": "phone",
-              "restricted": "R", "extra": ""}
+              "restricted": "R", "extra": "", "count": "int"}
     )  # fmt: skip
     text = THING.format(**own).replace("{{", "{").replace("}}", "}")
-    types = [RecordTypeInfo("", name, name, active=True, available=True) for name in ("One", "Two")]
+    types = [RecordTypeInfo("", name, name, active=True, available=side == "source" or name != "Closed")
+             for name in ("One", "Two", "Closed")]  # fmt: skip
     thing, notes = sobject("Thing__c", text, prefix="a01", record_types=types)
     shade = Field("Shade__c", "picklist", label="Shade", length=255, custom=True, nillable=True,
                   restricted_picklist=side == "target", dependent_picklist=True, controller_name="Tone__c",
                   picklist_values=(
                       PicklistValue("light", valid_for=valid_for(["a", "b", "c"], ["a", "b"])),
                       PicklistValue("dark", valid_for=valid_for(["a", "b", "c"], ["b", "c"]))))  # fmt: skip
-    return linked([(replace(thing, fields=(*thing.fields, shade)), notes)])
+    shut, shut_notes = sobject("Shut__c", SHUT)
+    return linked(
+        [
+            (replace(thing, fields=(*thing.fields, shade)), notes),
+            sobject("Boss__c", BOSS),
+            (replace(shut, createable=side == "source"), shut_notes),
+        ]
+    )
 
 
 USERS = {
@@ -61,13 +73,15 @@ USERS = {
 }  # fmt: skip
 TYPE_VALUES = Automation.model_validate(
     {"record_type_values": [{"object": "Thing__c", "name": "Tone__c", "record_type": "Two", "values": ["a", "b"]}],
-     "duplicate_rules": [{"object": "Thing__c", "name": "Alike", "match": ["Name"]}]}
+     "duplicate_rules": [{"object": "Thing__c", "name": "Alike", "match": ["Name"]}],
+     "lookup_filters": [{"object": "Thing__c", "name": "Boss__c",
+                         "filters": [{"field": "Boss__c.Rank__c", "value": "chief, head"}]}]}
 )  # fmt: skip
 
 GOOD: Mapping[str, Any] = {
     "Name": "fine", "RecordTypeId": "RecordType/Thing__c.One", "Size__c": "1234.50", "Born__c": "2001-02-03",
     "Mail__c": "a@b.example", "Web__c": "https://example.com/a?b", "Call__c": "+1 (555) 0100", "Tone__c": "a",
-    "Tags__c": "x;y", "Shade__c": "light", "OwnerId": "User/jane@corp.example",
+    "Tags__c": "x;y", "Shade__c": "light", "OwnerId": "User/jane@corp.example", "Count__c": "7", "Boss__c": "chief",
 }  # fmt: skip
 BAD: Mapping[tuple[str, str], Mapping[str, Any]] = {
     ("required", "Name"): {"Name": None},
@@ -87,8 +101,13 @@ BAD: Mapping[tuple[str, str], Mapping[str, Any]] = {
     ("phone", "Call__c"): {"Call__c": "ask Jane"},
     ("unique", "Code__c"): {"Code__c": "twice"},
     ("owner", "OwnerId"): {"OwnerId": "User/gone@corp.example"},
+    ("type", "Count__c"): {"Count__c": "1.5"},
+    ("record_type", "RecordTypeId"): {"RecordTypeId": "RecordType/Thing__c.Closed"},
+    ("lookup_filter", "Boss__c"): {"Boss__c": "clerk"},
+    ("match_key", "Match__c"): {"Match__c": "shared"},
 }
 """(kind, field) -> what makes a good row one with just this finding."""
+WARNED = {"url", "phone", "owner", "duplicate_rule", "api_budget"}
 
 
 @pytest.fixture(scope="module")
@@ -114,8 +133,17 @@ class Things(World):
         found = {}
         for side in ("source", "target"):
             org = self.client(side)
-            names = ("Thing__c", "User", "RecordType")
-            found[side] = Snapshot(org.identity(), datetime.now(UTC), {name: org.describe(name) for name in names})
+            names = ("Thing__c", "Boss__c", "Shut__c", "User", "RecordType")
+            known = {name: org.describe(name) for name in names}
+            # The snapshot was taken while the user could create these.
+            known["Shut__c"] = replace(known["Shut__c"], createable=True)
+            if side == "source":
+                # And before the source's field took decimals.
+                thing = known["Thing__c"]
+                whole = {"Count__c": {"precision": 6, "scale": 0}}
+                fields = tuple(replace(field, **whole.get(field.name, {})) for field in thing.fields)
+                known["Thing__c"] = replace(thing, fields=fields)
+            found[side] = Snapshot(org.identity(), datetime.now(UTC), known)
         return found
 
     def plant(self, rows: int, every: int) -> dict[tuple[str, str], set[str]]:
@@ -126,11 +154,11 @@ class Things(World):
         bad = (place % every == 0).alias("bad")
         which = (place // every % len(kinds)).alias("which")
         frame = pl.select(n=pl.int_range(rows)).with_columns(bad, which)
-        columns = dict.fromkeys([*GOOD, "Code__c"])
+        columns = dict.fromkeys([*GOOD, "Code__c", "Match__c"])
         values = {}
         for name in columns:
             expr = pl.lit(GOOD.get(name), dtype=pl.String)
-            if name == "Code__c":
+            if name in ("Code__c", "Match__c"):
                 expr = pl.format("c{}", pl.col("n"))
             for number, key in enumerate(kinds):
                 if name in BAD[key]:
@@ -142,10 +170,20 @@ class Things(World):
             values[name] = expr
         key = pl.format("t{}", pl.col("n"))
         data = DataSet()
+        jane = "User/jane@corp.example"
+        bosses = {
+            "_ref": ["chief", "clerk"],
+            "Name": ["A", "B"],
+            "Rank__c": ["Chief", "clerk"],
+            "OwnerId": [jane, jane],
+        }
+        data.add("Boss__c", pl.DataFrame(bosses))
+        data.add("Shut__c", pl.DataFrame({"_ref": ["shut"], "Name": ["S"], "OwnerId": [jane]}))
         data.add("Thing__c", frame.select(_ref=key, Key__c=key, **values))
         for org in (self.source, self.target):
             with org.storage.transaction() as cursor:
-                cursor.execute('DELETE FROM "Thing__c"')
+                for name in ("Thing__c", "Boss__c", "Shut__c"):
+                    cursor.execute(f'DELETE FROM "{name}"')
         apply(self.source, data, keep_nulls=True)
         self.stores += 1
         planted = frame.filter("bad").select("which", Key=key)
@@ -154,15 +192,18 @@ class Things(World):
         }
 
 
-def recipe(**settings: Any) -> Template:
-    values = {"name": "things", "source": "source", "target": "target", "lines": [{"object": "Thing__c"}],
+def recipe(*, shut: bool = False, keyed: bool = False, **settings: Any) -> Template:
+    values = {"name": "things", "source": "source", "target": "target",
+              "lines": [{"object": "Boss__c"}, *([{"object": "Shut__c"}] if shut else []), {"object": "Thing__c"}],
+              "objects": {"Thing__c": {"match_key": "Match__c"}} if keyed else {},
               "references": {"User": {"default": "admin@target.example"}}, "settings": settings}  # fmt: skip
     return parse_template(json.dumps(values))
 
 
 def found_in(job: Any) -> tuple[dict[tuple[str, str], set[str]], list[dict[str, Any]], PreflightError | None]:
     """What the gate says: (kind, field) -> keys of the rows listed as Parquet, the table, and the error."""
-    extract(job, "Thing__c")
+    for item in job.plan.objects:
+        extract(job, item.object)
     error = None
     try:
         table = list(preflight(job).errors)
@@ -171,7 +212,7 @@ def found_in(job: Any) -> tuple[dict[tuple[str, str], set[str]], list[dict[str, 
     folder = current(job).folder / "preflight"
     listed: dict[tuple[str, str], set[str]] = {}
     for row in table:
-        path = folder / row["kind"] / "Thing__c.parquet"
+        path = folder / row["kind"] / f"Thing__c{'.source' if row['kind'] == 'match_key' else ''}.parquet"
         if not files.exists(path):
             continue
         rows = files.scan(path).filter(pl.col("field") == row["field"]).select("_source_id").collect()["_source_id"]
@@ -181,13 +222,30 @@ def found_in(job: Any) -> tuple[dict[tuple[str, str], set[str]], list[dict[str, 
 
 def assert_all_found(world: Things, rows: int, every: int) -> None:
     planted = world.plant(rows, every)
-    listed, table, error = found_in(world.job(recipe()))
+    of_rows = {("Thing__c", *kind): len(keys) for kind, keys in planted.items()} | {
+        ("Thing__c", "match_key", "Match__c"): 1
+    }
+    total = rows + 3
+    of_the_org = {("Shut__c", "access", ""): 1, ("Thing__c", "duplicate_rule", ""): rows} | dict.fromkeys(
+        [("", "storage", ""), ("", "api_budget", ""), ("", "cap", "rows")], total
+    )
+    service, limits = world.served["target"].service, world.source.settings.daily_requests
+    job = world.job(recipe(shut=True, keyed=True, caps={"rows": total - 1}, api_budget="100%"))
+    # The next to last record fits, the last does not; the calls left do for the gate and not for the run.
+    world.target.storage.rows_left = (total - 1) // 2
+    service.call_limit = service.calls_made + 90
+    try:
+        listed, table, error = found_in(job)
+    finally:
+        world.target.storage.rows_left, service.call_limit = None, limits
     names = dict(world.source.table("Thing__c").select("Id", "Key__c").iter_rows())
     assert {kind: {names[one] for one in ids} for kind, ids in listed.items()} == planted
-    counts = {(row["kind"], row["field"]): row["rows"] for row in table}
-    assert counts == {kind: len(keys) for kind, keys in planted.items()} | {("duplicate_rule", ""): rows}
+    counts = {(row["object"], row["kind"], row["field"]): row["rows"] for row in table}
+    assert len(counts) == len(table)
+    assert counts == of_rows | of_the_org
+    assert {kind for _, kind, _ in counts} == set(KINDS), "a kind that nobody planted proves nothing"
     severities = {row["kind"]: row["severity"] for row in table}
-    assert {kind for kind, how in severities.items() if how == "warn"} == {"url", "phone", "owner", "duplicate_rule"}
+    assert {kind for kind, how in severities.items() if how == "warn"} == WARNED
     assert error is not None
     assert "nothing was written" in str(error)
 
@@ -220,7 +278,7 @@ def test_good_rows_pass_and_a_value_that_the_target_holds_does_not(world: Things
 
 
 def test_decisions_silence_or_change_a_kind_and_are_kept(world: Things) -> None:
-    world.plant(52, 2)
+    world.plant(80, 2)
     decisions = [
         {"check": kind, "severity": "warn", "why": "looked at"} for kind in dict.fromkeys(kind for kind, _ in BAD)
     ]
@@ -232,7 +290,7 @@ def test_decisions_silence_or_change_a_kind_and_are_kept(world: Things) -> None:
     listed, table, error = found_in(world.job(recipe(preflight=decisions)))
     assert error is None
     assert {row["severity"] for row in table} == {"warn"}
-    assert set(listed) == set(BAD) - {("length", "Name")}
+    assert set(listed) == set(BAD) - {("length", "Name"), ("match_key", "Match__c")}
     outcome = files.read_json(current(world.job(recipe(preflight=decisions))).folder / "preflight" / "outcome.json")
     assert outcome is not None
     assert "decision: length of Thing__c.Name counts as off: cut by a trigger" in outcome["notes"]

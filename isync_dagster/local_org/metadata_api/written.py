@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 from xml.sax.saxutils import escape
 
-from isync_dagster.local_org.automation.model import DuplicateRule, ValidationRule, on
+from isync_dagster.local_org.automation.model import DuplicateRule, LookupFilter, ValidationRule, on
 from isync_dagster.local_org.org_schema import OrgSchema
 from isync_dagster.schema.model import Field, RecordTypeInfo, SObject
 
@@ -52,6 +52,8 @@ def field_metadata(schema: OrgSchema, sobject: SObject, field: Field) -> dict[st
         child = _relationship(schema, sobject, field)
         if child is not None:
             made["relationshipName"] = child.removesuffix("__r")
+        if found := [one for one in on(schema.automation.lookup_filters, sobject.name) if one.name == field.name]:
+            made["lookupFilter"] = lookup_filter_metadata(found[0])
         if kind == "Lookup":
             made["deleteConstraint"] = "Restrict" if field.restricted_delete else "SetNull"
         else:
@@ -101,6 +103,20 @@ def field_metadata(schema: OrgSchema, sobject: SObject, field: Field) -> dict[st
             made["caseSensitive"] = field.case_sensitive
     made["externalId"] = field.external_id
     return made | {"type": kind}
+
+
+def lookup_filter_metadata(item: LookupFilter) -> dict[str, Any]:
+    """A lookup filter as `<lookupFilter>` of a field has it."""
+    return {
+        "active": item.active,
+        "booleanFilter": item.boolean_filter,
+        "errorMessage": item.message,
+        "filterItems": [
+            {"field": one.field, "operation": one.operation, "value": one.value or None, "valueField": one.value_field}
+            for one in item.filters
+        ],
+        "isOptional": item.optional,
+    }
 
 
 def _relationship(schema: OrgSchema, sobject: SObject, field: Field) -> str | None:

@@ -61,7 +61,8 @@ OBJECTS: Final = (
     _object("EntityDefinition", "4ie", *_texts("DurableId", "QualifiedApiName", "DeveloperName", "Label",
             "PluralLabel", "KeyPrefix", "NamespacePrefix"), _flag("IsCustomSetting"), _flag("IsQueryable")),
     _object("FieldDefinition", "4fe", *_texts("DurableId", "QualifiedApiName", "DeveloperName", "Label", "DataType",
-            "NamespacePrefix"), _number("Length"), _flag("IsCalculated"), _flag("IsNillable"), _ENTITY),
+            "NamespacePrefix", "FullName"), _number("Length"), _flag("IsCalculated"), _flag("IsNillable"), _ENTITY,
+            _METADATA[-1]),
     _object("CustomObject", "01I", *_texts("DeveloperName", "NamespacePrefix", "ManageableState")),
     _object("CustomField", "00N", *_texts("DeveloperName", "TableEnumOrId"), _ENTITY, *_METADATA),
     _object("ValidationRule", "03d", *_texts("ValidationName", "Description", "ErrorDisplayField", "ErrorMessage"),
@@ -87,8 +88,8 @@ def metadata_id(org: LocalOrg, kind: str, name: str) -> str:
     return str(id_range(prefix, org.storage.pod, number, 1)[0])
 
 
-def tables(org: LocalOrg) -> Mapping[str, pl.DataFrame]:
-    """Object -> its rows with every column of the tooling schema."""
+def tables(org: LocalOrg, query: str = "") -> Mapping[str, pl.DataFrame]:
+    """Object -> its rows with every column of the tooling schema; only of the objects that `query` (SQL) reads, if given."""
     makers = {
         "EntityDefinition": _entities,
         "FieldDefinition": _fields,
@@ -102,7 +103,8 @@ def tables(org: LocalOrg) -> Mapping[str, pl.DataFrame]:
         "Flow": _flow_versions,
         "RecordType": _record_types,
     }
-    return {name: _frame(org, SCHEMA[name], make(org)) for name, make in makers.items()}
+    read = {name: make for name, make in makers.items() if not query or f'"{name}"' in query}
+    return {name: _frame(org, SCHEMA[name], make(org)) for name, make in read.items()}
 
 
 def _frame(org: LocalOrg, sobject: SObject, rows: list[Row]) -> pl.DataFrame:
@@ -155,6 +157,8 @@ def _entities(org: LocalOrg) -> list[Row]:
 
 
 def _fields(org: LocalOrg) -> list[Row]:
+    from isync_dagster.local_org.metadata_api.written import field_metadata
+
     return [
         {
             "Id": f"{entity_id(org, item, item.name)}.{field.name}",
@@ -168,6 +172,8 @@ def _fields(org: LocalOrg) -> list[Row]:
             "IsCalculated": field.calculated,
             "IsNillable": field.nillable,
             "EntityDefinitionId": entity_id(org, item, item.name),
+            "FullName": f"{item.name}.{field.name}",
+            "Metadata": json.dumps(field_metadata(org.schema, item, field)),
         }
         for item in org.schema
         for field in item.fields
