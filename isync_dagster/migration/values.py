@@ -157,7 +157,7 @@ class Values:
             files.write_parquet(part, cells(self.rows, who, there, column, ids.lazy()))
             parts.append(part)
         path = self._path()
-        files.write_parquet(path, explained(self.job, self.run, self.plan, files.scan(parts, CELL_SCHEMA), there))
+        files.write_parquet(path, explained(self.job, self.run, self.plan, files.scan(parts, CELL_SCHEMA), there, who))
         return path
 
     def _path(self) -> UPath:

@@ -105,7 +105,8 @@ def key_of(item: Item) -> str:
 # ── listing ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _tooling(org: Org, soql: str) -> list[dict[str, Any]]:
+def tooling(org: Org, soql: str) -> list[dict[str, Any]]:
+    """The records of a Tooling query, all pages of it. Bounded by the metadata."""
     rows: list[dict[str, Any]] = []
     answer = org.request("GET", "tooling/query", params={"q": soql}).json()
     while True:
@@ -116,9 +117,9 @@ def _tooling(org: Org, soql: str) -> list[dict[str, Any]]:
         answer = org.request("GET", str(following)).json()
 
 
-def _entities(org: Org) -> dict[str, str]:
+def entities(org: Org) -> dict[str, str]:
     """How metadata names an object (its API name, or the id of a custom one) -> API name."""
-    found = _tooling(org, "SELECT DurableId, QualifiedApiName FROM EntityDefinition")
+    found = tooling(org, "SELECT DurableId, QualifiedApiName FROM EntityDefinition")
     return {row["DurableId"]: row["QualifiedApiName"] for row in found}
 
 
@@ -134,14 +135,14 @@ def _validation_rules(org: Org) -> list[Item]:
     return [
         Item(VALIDATION_RULES, row["EntityDefinition"]["QualifiedApiName"], row["ValidationName"], row["Id"],
              bool(row["Active"]), fixed=_fixed(row))
-        for row in _tooling(org, f"SELECT {columns} FROM ValidationRule")
+        for row in tooling(org, f"SELECT {columns} FROM ValidationRule")
         if row.get("EntityDefinition")
     ]  # fmt: skip
 
 
 def _triggers(org: Org) -> list[Item]:
-    rows = _tooling(org, "SELECT Id, Name, TableEnumOrId, Status, NamespacePrefix FROM ApexTrigger")
-    names = _entities(org) if rows else {}
+    rows = tooling(org, "SELECT Id, Name, TableEnumOrId, Status, NamespacePrefix FROM ApexTrigger")
+    names = entities(org) if rows else {}
     return [
         Item(TRIGGERS, names.get(row["TableEnumOrId"], row["TableEnumOrId"]), row["Name"], row["Id"],
              row["Status"] == "Active", fixed=_fixed(row))
@@ -150,11 +151,11 @@ def _triggers(org: Org) -> list[Item]:
 
 
 def _workflow_rules(org: Org) -> list[Item]:
-    rows = _tooling(org, "SELECT Id, Name, TableEnumOrId, ManageableState, NamespacePrefix FROM WorkflowRule")
-    names = _entities(org) if rows else {}
+    rows = tooling(org, "SELECT Id, Name, TableEnumOrId, ManageableState, NamespacePrefix FROM WorkflowRule")
+    names = entities(org) if rows else {}
     return [
         Item(WORKFLOW_RULES, names.get(row["TableEnumOrId"], row["TableEnumOrId"]), row["Name"], row["Id"],
-             bool(_record(org, "WorkflowRule", row["Id"])["Metadata"].get("active")), fixed=_fixed(row))
+             bool(record(org, "WorkflowRule", row["Id"])["Metadata"].get("active")), fixed=_fixed(row))
         for row in rows
     ]  # fmt: skip
 
@@ -163,12 +164,12 @@ def _flows(org: Org) -> list[Item]:
     """Flows that a save starts. A flow names its object in its metadata only, of which one answer holds one."""
     columns = "Id, DeveloperName, ActiveVersionId, LatestVersionId, ManageableState, NamespacePrefix"
     found = []
-    for row in _tooling(org, f"SELECT {columns} FROM FlowDefinition"):
+    for row in tooling(org, f"SELECT {columns} FROM FlowDefinition"):
         version_id = row.get("ActiveVersionId") or row.get("LatestVersionId")
         if not version_id:
             continue
-        version = _record(org, "Flow", version_id)
-        object = _started_by(version.get("Metadata") or {})
+        version = record(org, "Flow", version_id)
+        object = started_by(version.get("Metadata") or {})
         if object is None:
             continue
         active = bool(row.get("ActiveVersionId"))
@@ -177,7 +178,7 @@ def _flows(org: Org) -> list[Item]:
     return found
 
 
-def _started_by(metadata: Mapping[str, Any]) -> str | None:
+def started_by(metadata: Mapping[str, Any]) -> str | None:
     """The object whose saves start a flow: a record-triggered one, or a process of the Process Builder."""
     start = metadata.get("start") or {}
     if start.get("object") and str(start.get("triggerType") or "").startswith("Record"):
@@ -202,7 +203,8 @@ def _duplicate_rules(org: Org) -> list[Item]:
     ]  # fmt: skip
 
 
-def _record(org: Org, table: str, record_id: str) -> dict[str, Any]:
+def record(org: Org, table: str, record_id: str) -> dict[str, Any]:
+    """One Tooling record with its `Metadata`."""
     answer: dict[str, Any] = org.request("GET", f"tooling/sobjects/{table}/{record_id}").json()
     return answer
 
@@ -213,7 +215,7 @@ def _record(org: Org, table: str, record_id: str) -> dict[str, Any]:
 def _patch(org: Org, item: Item, active: bool) -> None:
     """Send the whole present Metadata back with the one switch changed, as the Tooling API wants it."""
     table = _TABLES[item.kind]
-    row = _record(org, table, item.id)
+    row = record(org, table, item.id)
     metadata: dict[str, Any] = dict(row["Metadata"] or {})
     if item.kind == FLOWS:
         if active and row.get("ActiveVersionId"):
@@ -229,7 +231,7 @@ def _deployed(org: Org, items: Sequence[Item], active: bool, tests: Sequence[str
     members: dict[str, list[str]] = {}
     for item in items:
         if item.kind == TRIGGERS:
-            row = _record(org, "ApexTrigger", item.id)
+            row = record(org, "ApexTrigger", item.id)
             if (row["Status"] == "Active") is active:
                 continue
             files[f"triggers/{item.name}.trigger"] = (row.get("Body") or "").encode()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
 
-from isync_dagster.local_org.automation.model import Flow, Of
+from isync_dagster.local_org.automation.model import Assignment, Flow, Of
 from isync_dagster.local_org.ids import id_range
 from isync_dagster.local_org.org_schema import OrgSchema, columns
 from isync_dagster.local_org.storage import polars_type
@@ -68,6 +68,7 @@ OBJECTS: Final = (
     _object("ValidationRule", "03d", *_texts("ValidationName", "Description", "ErrorDisplayField", "ErrorMessage"),
             _flag("Active"), _ENTITY, *_METADATA),
     _object("WorkflowRule", "01Q", *_texts("Name", "TableEnumOrId"), *_METADATA),
+    _object("WorkflowFieldUpdate", "04Y", *_texts("Name", "SourceTableEnumOrId"), *_METADATA),
     _object("ApexClass", "01p", *_texts("Name", "Status", "Body", "NamespacePrefix"), _number("ApiVersion")),
     _object("ApexTrigger", "01q", *_texts("Name", "TableEnumOrId", "Status", "Body", "NamespacePrefix"),
             _number("ApiVersion"), _ENTITY, *(_flag(f"Usage{word}") for word in ("BeforeInsert", "BeforeUpdate",
@@ -97,6 +98,7 @@ def tables(org: LocalOrg, query: str = "") -> Mapping[str, pl.DataFrame]:
         "CustomField": _custom_fields,
         "ValidationRule": _validation_rules,
         "WorkflowRule": _workflow_rules,
+        "WorkflowFieldUpdate": _field_updates,
         "ApexClass": lambda _: [],  # a local org runs no Apex, and keeps none
         "ApexTrigger": _triggers,
         "FlowDefinition": _flow_definitions,
@@ -251,6 +253,7 @@ def _workflow_rules(org: LocalOrg) -> list[Row]:
             "FullName": f"{rule.sobject}.{rule.name}",
             "Metadata": json.dumps(
                 {
+                    "actions": [{"name": _update_name(rule, item), "type": "FieldUpdate"} for item in rule.assign],
                     "active": rule.active,
                     "description": rule.description or None,
                     "formula": rule.condition,
@@ -260,6 +263,34 @@ def _workflow_rules(org: LocalOrg) -> list[Row]:
         }
         for rule in org.schema.automation.flows
         if rule.kind == "workflow"
+    ]
+
+
+def _update_name(rule: Flow, item: Assignment) -> str:
+    return f"{rule.name}_{item.field.removesuffix('__c')}"
+
+
+def _field_updates(org: LocalOrg) -> list[Row]:
+    return [
+        {
+            "Id": metadata_id(org, "WorkflowFieldUpdate", f"{rule.sobject}.{_update_name(rule, item)}"),
+            "Name": _update_name(rule, item).replace("_", " "),
+            "SourceTableEnumOrId": _of(org, rule),
+            "ManageableState": "unmanaged",
+            "FullName": f"{rule.sobject}.{_update_name(rule, item)}",
+            "Metadata": json.dumps(
+                {
+                    "field": item.field,
+                    "formula": item.formula,
+                    "name": _update_name(rule, item).replace("_", " "),
+                    "operation": "Formula",
+                    "targetObject": item.record,
+                }
+            ),
+        }
+        for rule in org.schema.automation.flows
+        if rule.kind == "workflow"
+        for item in rule.assign
     ]
 
 
@@ -338,12 +369,54 @@ def _flow_versions(org: LocalOrg) -> list[Row]:
                         "recordTriggerType": "CreateAndUpdate" if len(flow.events) > 1 else flow.events[0].capitalize(),
                         "triggerType": "RecordBeforeSave" if flow.when == "before" else "RecordAfterSave",
                     },
+                    **_elements(org, flow),
                 }
             ),
         }
         for flow in flows(org)
         for number in range(1, flow.version + 1)
     ]
+
+
+def _elements(org: LocalOrg, flow: Flow) -> dict[str, Any]:
+    """What a flow does as its elements: formulas, assignments to the record before a save, updates and creations after."""
+    formulas = [{"name": f"value_{number}", "dataType": "String", "expression": item.formula}
+                for number, item in enumerate(flow.assign)]  # fmt: skip
+    given = [{"elementReference": item["name"]} for item in formulas]
+    own = [(item.field, value) for item, value in zip(flow.assign, given, strict=True) if not item.record]
+    made: dict[str, Any] = {"formulas": formulas, "assignments": [], "recordUpdates": []}
+    if own and flow.when == "before":
+        items = [{"assignToReference": f"$Record.{name}", "operator": "Assign", "value": value} for name, value in own]
+        made["assignments"].append({"name": "Set_fields", "assignmentItems": items})
+    elif own:
+        items = [{"field": name, "value": value} for name, value in own]
+        made["recordUpdates"].append({"name": "Update_record", "inputReference": "$Record", "inputAssignments": items})
+    for item, value in zip(flow.assign, given, strict=True):
+        if item.record:
+            made["recordUpdates"].append(
+                {
+                    "name": f"Update_{item.record}",
+                    "object": _parent_of(org, flow, item.record),
+                    "filters": [{"field": "Id", "operator": "EqualTo",
+                                 "value": {"elementReference": f"$Record.{item.record}.Id"}}],
+                    "inputAssignments": [{"field": item.field, "value": value}],
+                }
+            )  # fmt: skip
+    made["recordCreates"] = [
+        {"name": f"Create_{item.sobject}", "object": item.sobject,
+         "inputAssignments": [{"field": name, "value": {"stringValue": text}} for name, text in item.values.items()]}
+        for item in flow.create
+    ]  # fmt: skip
+    return made
+
+
+def _parent_of(org: LocalOrg, flow: Flow, path: str) -> str:
+    """The object that a relationship path of the flow's object leads to; the path itself where it leads nowhere."""
+    found = org.schema.get(flow.sobject)
+    for step in path.split("."):
+        field = next((one for one in (found.fields if found else ()) if one.relationship_name == step), None)
+        found = org.schema.get(field.reference_to[0]) if field is not None and field.reference_to else None
+    return found.name if found is not None else path
 
 
 def _record_types(org: LocalOrg) -> list[Row]:
