@@ -16,7 +16,7 @@ import re
 import signal
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ import pytest
 from upath import UPath
 
 from isync_dagster.salesforce.calls import OrgCalls
-from isync_dagster.store import disk
+from isync_dagster.store import disk, objects
 
 FILE_MOMENTS = ("torn", "written")
 CALL_MOMENT = "answered"
@@ -105,6 +105,20 @@ class Watch:
             self.pass_by(shown_call(call.method, call.path, org.alias), CALL_MOMENT)
             return answer
 
+        def put(verb: str) -> Callable[..., Any]:
+            """A write to an object store: it is whole or not there, so that nothing is torn."""
+            real = getattr(objects, verb)
+
+            def watched_put(*arguments: Any) -> Any:
+                answer = real(*arguments)
+                path = next(item for item in arguments if isinstance(item, UPath))
+                self.pass_by(shown(str(path), self._root), "written")
+                return answer
+
+            return watched_put
+
+        for verb in ("publish", "write_whole", "write_new"):
+            patch.setattr(objects, verb, put(verb))
         patch.setattr(disk, "temporary", watched)
         patch.setattr(disk, "publish", published)
         patch.setattr(disk, "_link", linked)

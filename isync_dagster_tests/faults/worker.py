@@ -121,6 +121,7 @@ def _live(command: dict[str, Any]) -> None:
         if "write" in command:
             _write_without_end(command["write"])
         recipe = json.loads(path.read_text())
+        os.environ.update(recipe.get("env", {}))
         log = Path(recipe["log"]) if "log" in recipe else None
         Watch(recipe["store"], log, recipe.get("fatal")).put_on(pytest.MonkeyPatch())
         DEEDS[recipe["deed"]].act(job_of(recipe))
