@@ -16,7 +16,8 @@ LINE_END = r"\r\n?"
 
 def one_line_end(expr: pl.Expr) -> pl.Expr:
     r"""Text with every line end (`\r\n`, `\r`) written as `\n`."""
-    return expr.str.replace_all(LINE_END, "\n")
+    # To look for one character costs a third of the pattern, and next to no text holds it.
+    return pl.when(expr.str.contains("\r", literal=True)).then(expr.str.replace_all(LINE_END, "\n")).otherwise(expr)
 
 
 def canonical(expr: pl.Expr, field: Field) -> pl.Expr:

@@ -123,12 +123,22 @@ def lost(expr: pl.Expr, field: Field) -> pl.Expr:
     if field.type in ("int", "long"):
         bad = bad | (expr.cast(NUMBER, strict=False) != value.cast(NUMBER))
     elif field.type in NUMBER_TYPES:
-        bad = bad | (_decimals(expr) > DECIMALS)
+        bad = bad | _too_fine(expr)
     elif field.type == "date":
         bad = bad | (write(value, dtype(field)) != expr)
     elif field.type in ("datetime", "time"):
         bad = bad | (expr.str.extract(r"\.\d{3}(\d+)").str.strip_chars_end("0") != "")
     return present & bad.fill_null(False)
+
+
+def _too_fine(expr: pl.Expr) -> pl.Expr:
+    """True where the number in a text needs more decimals than `NUMBER` has.
+
+    What has no exponent and few characters after its point is not taken apart: a null costs nothing.
+    """
+    after = expr.str.len_bytes() - expr.str.find(".", literal=True) - 1
+    doubtful = (after > DECIMALS) | expr.str.contains("e", literal=True) | expr.str.contains("E", literal=True)
+    return (_decimals(pl.when(doubtful).then(expr)) > DECIMALS).fill_null(False)
 
 
 def _decimals(expr: pl.Expr) -> pl.Expr:
