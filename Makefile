@@ -4,13 +4,14 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo ui test slow faults browser conformance check format bench screenshots clean help
+.PHONY: demo ui test slow faults browser conformance check format bench bench-locks screenshots clean help
 
 help:
 	@echo "make demo         two local orgs, the demo migration, its checks and a report"
 	@echo "make ui           the Dagster UI on the demo's instance and orgs"
 	@echo "make test         the tests        make check   lint and types"
 	@echo "make bench        the tool against the floor: ARGS=\"--rows 100000 1000000\""
+	@echo "make bench-locks  rows that do not get a lock, by the order in which they are sent"
 	@echo "make slow         the longer tests of stop, retry, settle, rollback, killed runs"
 	@echo "make faults       every fault at every point, and a random walk: the proof of docs/guarantees.md"
 	@echo "make browser      a person at the Dagster UI and the report, in a real Chromium"
@@ -52,6 +53,9 @@ format: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks.migration $(ARGS)
+
+bench-locks: $(STAMP)
+	$(BIN)/python -m benchmarks.locks $(ARGS)
 
 screenshots: $(STAMP)
 	$(BIN)/python scripts/screenshots.py $(ARGS)

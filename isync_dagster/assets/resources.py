@@ -43,6 +43,12 @@ class RunOptionsResource(dg.ConfigurableResource[Any]):
         ge=1,
         description="How often rows that Salesforce refused for a lock or the like are sent within a run.",
     )
+    batch_rows: int = Field(
+        default=_DEFAULT.batch_rows,
+        ge=1,
+        le=10_000,
+        description="Rows of a batch of the platform; rows that must go alone go by so many in a job.",
+    )
     jobs_on_cancel: Literal["wait", "abort"] = Field(
         default="wait", description="When this run is cancelled: wait for Bulk jobs in flight, or abort them."
     )
@@ -66,6 +72,7 @@ class RunOptionsResource(dg.ConfigurableResource[Any]):
             parallel_jobs=self.parallel_jobs,
             chunk_bytes=self.chunk_bytes,
             lock_attempts=self.lock_attempts,
+            batch_rows=self.batch_rows,
             jobs_on_cancel=self.jobs_on_cancel,
             api_budget=self.api_budget.strip(),
             spot_checks=self.spot_checks,

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import polars as pl
 
-from isync_dagster.migration.model import SyncJob
+from isync_dagster.migration.model import RunOptions, SyncJob
+from isync_dagster.records.batches import Piece, packed, pieces, serial
+from isync_dagster.records.locks import skewed
+from isync_dagster.records.payload import CLEARED
+from isync_dagster.store.ledger import Ledger
+
+WAVE_CHUNKS = 100_000
+"""Chunk numbers of wave w begin at w times this."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +30,10 @@ class Chunk:
     wave: int
     rows: int
     external_id: str | None = None
+    alone: bool = False
+    """True where no other job of the object may run beside it: siblings of its rows are in other chunks."""
+    sizes: Mapping[str, int] | None = None
+    """What the cut went by, so that a resume cuts the same (`Sizes`)."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for the `planned` entry."""
@@ -32,31 +43,119 @@ class Chunk:
             "wave": self.wave,
             "rows": self.rows,
             "external_id": self.external_id,
+            "alone": self.alone,
+            "sizes": dict(self.sizes or {}),
         }
 
 
+@dataclass(frozen=True)
+class Sizes:
+    """How large chunks are: what was recorded with the first one holds for all of a wave."""
+
+    chunk_bytes: int
+    batch_rows: int
+    collections_rows: int
+
+    @classmethod
+    def of(cls, options: RunOptions, ledger: Ledger, wave: int) -> Sizes:
+        """As an earlier process went by that was killed while it cut the wave, else as the options say."""
+        begun = ledger.entry(wave * WAVE_CHUNKS, 1, "planned")
+        recorded = begun.payload.get("sizes") if begun is not None else None
+        return cls(**recorded) if recorded else cls(options.chunk_bytes, options.batch_rows, options.collections_rows)
+
+
 def cut(
-    job: SyncJob, payload: pl.LazyFrame, operation: str, wave: int, external_id: str | None, first: int
+    job: SyncJob,
+    ledger: Ledger,
+    payload: pl.LazyFrame,
+    operation: str,
+    wave: int = 0,
+    *,
+    external_id: str | None = None,
+    first: int | None = None,
+    parents: Sequence[str] = (),
 ) -> Iterator[tuple[Chunk, pl.LazyFrame]]:
     """Chunks of a payload (`_row`, `_source_id`, `_target_id`, `_collections`, then wire strings), in row order.
 
+    `parents` are the columns whose records a save locks, the one that the rows are sorted by first. Its siblings share
+    a chunk, and a batch of it; those that are too many, and those of a parent in another column with more children
+    than a batch, make up chunks of one batch that go alone. Numbers begin with `first` (default: the wave's first).
+
     Rows with a value that is literally `#N/A` go by collections, which can say it; so do a few updates and
     deletes, which are repeatable there and cost one call instead of six (a hard delete is for Bulk jobs alone).
+    Collects some 20 bytes a row.
     """
-    cells = [pl.col(name) for name in payload.collect_schema().names() if not name.startswith("_")]
-    # As a line of CSV with every value quoted, so never less than is sent.
-    quotes = (cell.str.count_matches('"', literal=True).fill_null(0) for cell in cells)
-    size = pl.sum_horizontal(*(cell.str.len_bytes().fill_null(0) + 3 for cell in cells), *quotes).cast(pl.UInt64)
-    # A row belongs to the chunk in which it begins, so that none is larger than the limit and one row.
-    begins = pl.col("size").cum_sum().over("_collections") - pl.col("size")
-    sized = payload.select("_collections", size=size).with_columns(chunk=begins // job.options.chunk_bytes)
-    chunks = sized.group_by("_collections", "chunk").len().sort("_collections", "chunk").collect()
-    for literal in (False, True):
-        part = payload.filter(pl.col("_collections") == literal).drop("_collections")
-        counts = chunks.filter(pl.col("_collections") == literal)["len"].to_list()
-        small = operation not in ("insert", "hardDelete") and sum(counts) <= job.options.collections_rows
+    by = Sizes.of(job.options, ledger, wave)
+    number = wave * WAVE_CHUNKS if first is None else first
+    columns = payload.collect_schema().names()
+    locked = [name for name in parents if name in columns]
+    narrow = _Narrow(payload, locked)
+    repeatable = operation not in ("insert", "hardDelete")
+    rows = narrow.collect(None)
+    hot: pl.Expr | None = None
+    if rows.height > by.batch_rows and len(locked) > 1:
+        hot = _hot(payload, locked[1:], by.batch_rows)
+        rows = rows if hot is None else narrow.collect(hot)
+    plain = rows.filter(~pl.col("_collections"))
+    small = repeatable and plain.height <= by.collections_rows
+    lanes = [(~pl.col("_collections") if hot is None else ~pl.col("_collections") & ~hot, plain.filter(~pl.col("hot")))]
+    if hot is not None:
+        lanes.append((~pl.col("_collections") & hot, plain.filter("hot")))
+    lanes.append((pl.col("_collections"), rows.filter("_collections")))
+    for place, (which, lane) in enumerate(lanes):
+        part = payload.filter(which).drop("_collections")
+        literal = place == len(lanes) - 1
         way = "collections" if literal or small else "bulk"
-        start = 0
-        for count in counts:
-            yield Chunk(first, operation, way, wave, count, external_id), part.slice(start, count)
-            first, start = first + 1, start + count
+        apart = hot is not None and place == 1
+        found = (
+            serial(lane["bytes"], by.chunk_bytes, by.batch_rows)
+            if apart
+            else pieces(lane, by.chunk_bytes, by.batch_rows)
+        )
+        for piece in found:
+            chunk = Chunk(number, operation, way, wave, piece.rows, external_id, piece.alone, asdict(by))
+            yield chunk, _rows(part, lane["parent"], piece, by.batch_rows if way == "bulk" else piece.rows)
+            number += 1
+
+
+@dataclass(frozen=True)
+class _Narrow:
+    """What the cut needs to know of each row of a payload."""
+
+    payload: pl.LazyFrame
+    locked: Sequence[str]
+
+    def collect(self, hot: pl.Expr | None) -> pl.DataFrame:
+        """`_collections`, `hot`, `bytes` UInt32, `parent` UInt64 (a hash; null where there is none)."""
+        names = self.payload.collect_schema().names()
+        cells = [pl.col(name) for name in names if not name.startswith("_")]
+        # As a line of CSV with every value quoted, so never less than is sent.
+        quotes = (cell.str.count_matches('"', literal=True).fill_null(0) for cell in cells)
+        size = pl.sum_horizontal(*(cell.str.len_bytes().fill_null(0) + 3 for cell in cells), *quotes)
+        parent = _parent(self.locked[0]) if self.locked else None
+        return self.payload.select(
+            "_collections",
+            hot=pl.lit(False) if hot is None else hot,
+            bytes=size.cast(pl.UInt32),
+            parent=pl.lit(None, dtype=pl.UInt64)
+            if parent is None
+            else pl.when(parent.is_not_null()).then(parent.hash(7)),
+        ).collect(engine="streaming")
+
+
+def _parent(name: str) -> pl.Expr:
+    return pl.when(pl.col(name) != CLEARED).then(pl.col(name))
+
+
+def _hot(payload: pl.LazyFrame, columns: Sequence[str], most: int) -> pl.Expr | None:
+    """The rows that have a parent with more than `most` children in one of the columns; None where there is none."""
+    crowded = {name: skewed(payload.select(_parent(name).alias(name)), name, most) for name in columns}
+    found = [pl.col(name).is_in(ids.implode()).fill_null(False) for name, ids in crowded.items() if ids.len()]
+    return pl.any_horizontal(found) if found else None
+
+
+def _rows(part: pl.LazyFrame, parents: pl.Series, piece: Piece, batch_rows: int) -> pl.LazyFrame:
+    """The rows of a piece, in the order in which no batch's end parts siblings."""
+    rows = part.slice(piece.start, piece.rows)
+    order = None if piece.alone else packed(parents.slice(piece.start, piece.rows), batch_rows)
+    return rows if order is None else rows.select(pl.all().gather(pl.lit(order)))

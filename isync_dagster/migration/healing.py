@@ -19,6 +19,7 @@ from isync_dagster.migration import reading
 from isync_dagster.migration.automation import ensure_off
 from isync_dagster.migration.chunks import cut
 from isync_dagster.migration.closing import refresh_stamps
+from isync_dagster.migration.contention import siblings_together
 from isync_dagster.migration.healed import healed_path, steps_of
 from isync_dagster.migration.links import link_states
 from isync_dagster.migration.load import Keeper, errors_of, is_through, send_wave, sent
@@ -356,7 +357,8 @@ def plan_heal(job: SyncJob, step: HealStep, sender: Sender) -> None:
         before.write(step.name, changed.select(pl.col("_target_id").alias("Id"), "_changed", *now))
     payload = changes(changed, {name: pl.col(name) for name in names})
     number = 0
-    for chunk, part in cut(job, payload, "update", 0, None, 0):
+    payload, parents = siblings_together(job, payload, step.plan.lookups)
+    for chunk, part in cut(job, sender.ledger, payload, "update", parents=parents):
         sender.plan_chunk(chunk, part)
         number += 1
     files.write_json(step.wave, {"chunks": number})

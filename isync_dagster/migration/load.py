@@ -12,7 +12,8 @@ import polars as pl
 
 from isync_dagster.errors import UnsettledError
 from isync_dagster.migration.automation import ensure_off
-from isync_dagster.migration.chunks import cut
+from isync_dagster.migration.chunks import WAVE_CHUNKS, cut
+from isync_dagster.migration.contention import locked_parents
 from isync_dagster.migration.mapped import FOLLOWED
 from isync_dagster.migration.model import IN_TARGET, Outcome, State, SyncJob
 from isync_dagster.migration.outcomes import Measure, counts_by, kept, measured, preview_of
@@ -30,9 +31,6 @@ from isync_dagster.salesforce.outcome import classify
 from isync_dagster.store import files
 from isync_dagster.store.ledger import Entry, Ledger
 from isync_dagster.store.runs import Run
-
-WAVE_CHUNKS = 100_000
-"""Chunk numbers of wave w begin at w times this."""
 
 STATE_OF = {
     "identical": State.IDENTICAL,
@@ -147,8 +145,11 @@ def _plan_wave(job: SyncJob, run: Run, plan: ObjectPlan, rows: pl.LazyFrame, wav
     keep_upsert_images(job, run, plan, rows, wave, sender.stage)
     operation = "upsert" if plan.migration_key else "insert"
     number = wave * WAVE_CHUNKS
+    parents = locked_parents(run, plan)
     for kind, payload in ((operation, insert_payload(rows, plan)), ("update", update_payload(rows, plan))):
-        for chunk, part in cut(job, payload, kind, wave, plan.migration_key if kind == "upsert" else None, number):
+        key = plan.migration_key if kind == "upsert" else None
+        cutting = cut(job, sender.ledger, payload, kind, wave, external_id=key, first=number, parents=parents)
+        for chunk, part in cutting:
             sender.plan_chunk(chunk, part)
             number = chunk.number + 1
     files.write_json(path, {"chunks": number - wave * WAVE_CHUNKS})
@@ -292,10 +293,11 @@ def finish_chunks(
     stop: Callable[[], object | None] = why_stop or (lambda: stop_of(job, run))
     unsettled: list[int] = []
     name = f"{plan.object}-{sender.stage}"
+    beside = [number for number in numbers if not sender.goes_alone(number)]
     with ThreadPoolExecutor(max_workers=job.options.parallel_jobs, thread_name_prefix=name) as pool:
         futures = {
             pool.submit(contextvars.copy_context().run, _send_one, job, run, plan, sender, check, stop, number): number
-            for number in numbers
+            for number in beside
         }
         try:
             for future in as_completed(futures):
@@ -308,9 +310,39 @@ def finish_chunks(
     for number in sorted(unsettled):
         check()
         sender.settle(number, claimed_ids(job, run, plan))
-        while not sender.drive(number):
-            sender.settle(number, claimed_ids(job, run, plan))
+        _drive_alone(job, run, plan, sender, number)
+    _finish_alone(job, run, plan, sender, numbers, check, stop)
     _ask_over_refused(job, run, plan, sender)
+
+
+def _finish_alone(
+    job: SyncJob,
+    run: Run,
+    plan: ObjectPlan,
+    sender: Sender,
+    numbers: list[int],
+    check: Callable[[], None],
+    stop: Callable[[], object | None],
+) -> None:
+    """One after the other: chunks whose rows have siblings in others, and rows that did not get a lock."""
+    done: set[int] = set()
+    while waiting := sorted(set(numbers) - done):
+        for number in waiting:
+            done.add(number)
+            if not sender.goes_alone(number) or (stop() is not None and not sender.in_flight(number)):
+                continue
+            with job.target.job_slot():
+                check()
+                _drive_alone(job, run, plan, sender, number)
+            _ask_over_refused(job, run, plan, sender)
+            # Where more rows than fit into a batch did not get a lock, the others have become chunks of their own.
+            numbers = [*numbers, *sender.parted(number)]
+
+
+def _drive_alone(job: SyncJob, run: Run, plan: ObjectPlan, sender: Sender, number: int) -> None:
+    """Take a chunk to its end while no other of the object is in flight."""
+    while not sender.drive(number, alone=True):
+        sender.settle(number, claimed_ids(job, run, plan))
 
 
 def stop_over_unknown(job: SyncJob, run: Run, plan: ObjectPlan) -> None:

@@ -66,6 +66,8 @@ class RunOptions:
     """Size of one Bulk ingest upload in bytes; Salesforce takes 100 MB of raw CSV."""
     lock_attempts: int = 4
     """How often rows refused with a transient code are sent again within a run."""
+    batch_rows: int = 10_000
+    """Rows of one batch of the platform: siblings share one, and rows that must go alone go by so many in a job."""
     collections_rows: int = 200
     """Updates of at most this many rows go by one sObject collections call instead of a Bulk job."""
     jobs_on_cancel: str = "wait"

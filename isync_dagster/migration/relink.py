@@ -9,6 +9,7 @@ import polars as pl
 from isync_dagster.errors import ConfigError
 from isync_dagster.migration.automation import ensure_off
 from isync_dagster.migration.chunks import cut
+from isync_dagster.migration.contention import siblings_together
 from isync_dagster.migration.load import (
     Keeper,
     is_through,
@@ -57,7 +58,8 @@ def _relink(job: SyncJob, run: Run, plan: ObjectPlan) -> None:
         if not files.exists(path):
             rows = _write_rows(job, run, with_default_ids(job, run, plan))
             number = 0
-            for chunk, part in cut(job, relink_payload(rows, plan), "update", 0, None, 0):
+            payload, parents = siblings_together(job, relink_payload(rows, plan), plan.lookups)
+            for chunk, part in cut(job, sender.ledger, payload, "update", parents=parents):
                 sender.plan_chunk(chunk, part)
                 number += 1
             files.write_json(path, {"chunks": number})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -9,6 +10,7 @@ import polars as pl
 
 from isync_dagster.errors import ConfigError, MissingParentError
 from isync_dagster.migration.caps import guard_caps
+from isync_dagster.migration.contention import measure_order, sorted_by, told
 from isync_dagster.migration.extract import extracted
 from isync_dagster.migration.mapped import gone_parents, leave_alone, left_alone, out_of_sight, prove, prove_lookups
 from isync_dagster.migration.model import Outcome, Progress, State, SyncJob
@@ -99,7 +101,10 @@ def remap_rows(job: SyncJob, run: Run, plan: ObjectPlan, measure: Measure) -> Ou
     there = target_rows(job, run, plan)
     gone = prove(job, run, plan.object)
     prove_lookups(job, run, [lookup for lookup in plan.lookups if not lookup.deferred and not lookup.kept])
-    rows = files.write_parquet(remap_path(run, plan.object), decided(job, run, plan, extracted(run, plan), there))
+    source = extracted(run, plan)
+    order = measure_order(job, run, plan, source)
+    by = sorted_by(order, plan)
+    rows = files.write_parquet(remap_path(run, plan.object), decided(job, run, plan, source, there, by=by))
     written = files.scan(remap_path(run, plan.object))
     stop_where_told(plan, written)
     guard_caps(job, plan, counts_by(written, "_decision"), rows)
@@ -126,16 +131,23 @@ def remap_rows(job: SyncJob, run: Run, plan: ObjectPlan, measure: Measure) -> Ou
             **{mapping.target.name: (plan.object, mapping.source.name) for mapping in plan.fields},
             **{lookup.target.name: (plan.object, lookup.source.name) for lookup in plan.lookups},
         },
-        notes=tuple(f"not carried: {dropped.field} ({dropped.reason})" for dropped in plan.dropped),
+        notes=(*told(order), *(f"not carried: {dropped.field} ({dropped.reason})" for dropped in plan.dropped)),
     )
 
 
 def decided(
-    job: SyncJob, run: Run, plan: ObjectPlan, rows: pl.LazyFrame, there: pl.LazyFrame, *, alone: bool = False
+    job: SyncJob,
+    run: Run,
+    plan: ObjectPlan,
+    rows: pl.LazyFrame,
+    there: pl.LazyFrame,
+    *,
+    alone: bool = False,
+    by: Sequence[str] | None = None,
 ) -> pl.LazyFrame:
     """Extracted `rows` of an object, transformed, resolved, matched to the target's rows (`there`), decided, in order.
 
-    `alone` says that other rows of the object have gone before: a target record that is theirs matches none of these.
+    `by` are the fields of `load_order`. `alone` says that other rows of the object have gone before: a target record that is theirs matches none of these.
     """
     frame = transform(rows, plan)
     frame = resolve(
@@ -151,7 +163,7 @@ def decided(
         frame = _not_of_others(frame, own)
     frame = leave_alone(decide(frame, plan, there), left_alone(job, run, plan.object))
     books = standard_price_book(job, run) if plan.wave_rule == "standard_price_book_first" else None
-    return load_order(waves(frame, plan, books), plan)
+    return load_order(waves(frame, plan, books), plan, by)
 
 
 def _not_of_others(frame: pl.LazyFrame, id_map: pl.LazyFrame) -> pl.LazyFrame:

@@ -68,7 +68,7 @@ class Results:
         if entry.payload["operation"] != "upsert" or entry.attempt == 1:
             return known
         there = known.filter(pl.col("state") == State.UPDATED)["target_id"].drop_nulls()
-        first = self.ledger.entry(number, 1, "created")
+        first = next((item for item in self.ledger.entries(number) if item.state == "created"), None)
         if there.is_empty() or first is None:
             return known
         made = made_since(

@@ -28,6 +28,7 @@ from isync_dagster.migration.checks import (
 from isync_dagster.migration.chunks import cut
 from isync_dagster.migration.cleanup import Kind, require_kept
 from isync_dagster.migration.closing import refresh_stamps
+from isync_dagster.migration.contention import siblings_together
 from isync_dagster.migration.extract import FETCH_IDS, extracted, source_fields
 from isync_dagster.migration.finish import summarize
 from isync_dagster.migration.links import link_states
@@ -339,7 +340,8 @@ def _relink(job: SyncJob, run: Run, plan: ObjectPlan, number: int, check: Any) -
             rows.filter(pl.col("_changed").list.len() > 0), {name: sent_text(item) for name, item in fields.items()}
         )
         count = 0
-        for chunk, part in cut(job, payload, "update", 0, None, 0):
+        payload, parents = siblings_together(job, payload, plan.lookups)
+        for chunk, part in cut(job, sender.ledger, payload, "update", parents=parents):
             sender.plan_chunk(chunk, part)
             count += 1
         files.write_json(marker, {"chunks": count})

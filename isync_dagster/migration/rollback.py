@@ -17,7 +17,7 @@ import polars as pl
 from isync_dagster.errors import ConfigError, DataError, UnsettledError
 from isync_dagster.migration.chunks import cut
 from isync_dagster.migration.cleanup import Kind, cleaned_kinds, require_kept
-from isync_dagster.migration.load import WAVE_CHUNKS, claimed_ids, send_wave
+from isync_dagster.migration.load import claimed_ids, send_wave
 from isync_dagster.migration.model import State, SyncJob
 from isync_dagster.migration.outcomes import Measure, counts_by, measured
 from isync_dagster.migration.relink import linked_rows
@@ -283,9 +283,8 @@ def _send(
     sender = sender_of(job, going.run, item, going.step)
     mark = sender.ledger.folder / f"wave-{wave:05d}.json"
     if not files.exists(mark):
-        first = wave * WAVE_CHUNKS
         count = 0
-        for chunk, part in cut(job, rows, operation, wave, None, first):
+        for chunk, part in cut(job, sender.ledger, rows, operation, wave):
             sender.plan_chunk(chunk, part)
             count += 1
         files.write_json(mark, {"chunks": count})

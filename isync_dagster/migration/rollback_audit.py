@@ -6,7 +6,8 @@ from itertools import pairwise
 
 import polars as pl
 
-from isync_dagster.migration.load import WAVE_CHUNKS, sent
+from isync_dagster.migration.chunks import WAVE_CHUNKS
+from isync_dagster.migration.load import sent
 from isync_dagster.migration.model import State, SyncJob
 from isync_dagster.migration.rollback_model import ALREADY_GONE
 from isync_dagster.plan.model import ObjectPlan

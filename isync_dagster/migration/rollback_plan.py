@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 import polars as pl
 
 from isync_dagster.migration import reading
+from isync_dagster.migration.chunks import WAVE_CHUNKS
 from isync_dagster.migration.closing import sending_windows, stamps_of, touched_since
-from isync_dagster.migration.load import WAVE_CHUNKS
 from isync_dagster.migration.model import IN_TARGET, Progress, State, SyncJob
 from isync_dagster.migration.rollback_model import (
     ALREADY_GONE,

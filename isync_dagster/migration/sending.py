@@ -24,7 +24,7 @@ from isync_dagster.migration.answers import (
     with_state,
 )
 from isync_dagster.migration.attempts import Attempts, cells
-from isync_dagster.migration.chunks import Chunk
+from isync_dagster.migration.chunks import WAVE_CHUNKS, Chunk
 from isync_dagster.migration.dispatch import CREATE_TRIES, Dispatch
 from isync_dagster.migration.model import State, SyncJob
 from isync_dagster.migration.results import Results
@@ -36,6 +36,12 @@ from isync_dagster.salesforce.polling import WaitCancelled, never
 from isync_dagster.store import files
 from isync_dagster.store.ledger import Entry
 from isync_dagster.store.runs import Run
+
+PARTS = 50_000
+"""Chunks from this number of a wave on hold rows that another one handed on."""
+
+KEPT = ("operation", "way", "wave", "rows", "external_id", "part_of")
+"""What the entry of an attempt hands on to the next as it is."""
 
 
 class Sender:
@@ -61,11 +67,12 @@ class Sender:
             return
         self.attempts.plan(chunk.number, 1, rows, {**chunk.to_json(), "sent_rows": chunk.rows, "tries": 1})
 
-    def drive(self, number: int) -> bool:
+    def drive(self, number: int, *, alone: bool = False) -> bool:
         """Take the chunk as far as it goes; True when every row has its outcome.
 
         False where rows are left whose outcome must be settled against the target, which `settle` does when
-        no other chunk of the object is in flight. Raises `JobError` where Salesforce refuses the whole job.
+        no other chunk of the object is in flight. `alone` says that none is: only then rows that did not get a lock are
+        sent again. Raises `JobError` where Salesforce refuses the whole job.
 
         Once the run is to stop, only what is in flight is brought to its end: True then says that there is no more to
         do now, and `is_open` whether rows are left.
@@ -106,8 +113,9 @@ class Sender:
                         )
                     self._next_attempt(number, entry, self.ledger.rows(number, entry.attempt))
                 case "done":
-                    if stopped or not self._again(number, entry):
+                    if stopped or not entry.payload.get("again") or (_did_not_get_locks(entry) and not alone):
                         return True
+                    self._again(number, entry)
                 case unknown:
                     raise LedgerConflict(f"Ledger of {self.plan.object}, chunk {number}: unknown state {unknown!r}.")
 
@@ -115,6 +123,23 @@ class Sender:
         """True while the chunk has rows without a final outcome."""
         entry = self.attempts.last(number)
         return entry.state != "done" or bool(entry.payload.get("again"))
+
+    def goes_alone(self, number: int) -> bool:
+        """True where no other job of the object may run beside what the chunk sends next."""
+        entry = self.attempts.last(number)
+        return _did_not_get_locks(entry) if entry.state == "done" else bool(entry.payload.get("alone"))
+
+    def parted(self, number: int) -> list[int]:
+        """The chunks that have taken over rows of this one (`_part`)."""
+        return [entry.chunk for entry in self._parts(number) if entry.payload["part_of"][0] == number]
+
+    def _parts(self, number: int) -> list[Entry]:
+        """The newest entries of all chunks of the wave that hold rows of others."""
+        wave = number // WAVE_CHUNKS
+        parts = [
+            other for other in self.ledger.chunks() if other // WAVE_CHUNKS == wave and other % WAVE_CHUNKS >= PARTS
+        ]
+        return [self.attempts.last(other) for other in parts]
 
     def in_flight(self, number: int) -> bool:
         """True where something of the chunk was sent and its outcome is not accounted yet."""
@@ -276,8 +301,9 @@ class Sender:
                 "This must not be; nothing more is sent. Keep the store and report it.",
             )
         files.write_parquet(self.attempts.outcome_path(number, entry.attempt), outcome)
-        again = outcome.filter(pl.col("state") == AGAIN).height
-        self.attempts.record(number, entry.attempt, "paired", {**entry.payload, "again": again})
+        waiting = outcome.filter(pl.col("state") == AGAIN)
+        found = {"again": waiting.height, "refused": waiting["code"].drop_nulls().len()}
+        self.attempts.record(number, entry.attempt, "paired", {**entry.payload, **found})
 
     def _account(self, number: int, entry: Entry) -> pl.DataFrame:
         """Write audit log and id map of an attempt, and record it as done; gives its outcome."""
@@ -296,22 +322,54 @@ class Sender:
                 rows=unknown,
             )
 
-    def _again(self, number: int, entry: Entry) -> bool:
-        """Plan the next attempt where rows are to be sent again."""
-        if not entry.payload.get("again"):
-            return False
+    def _again(self, number: int, entry: Entry) -> None:
+        """Plan the next attempt for the rows that are to be sent again: no more than a batch of those that go alone."""
         outcome = files.scan(self.attempts.outcome_path(number, entry.attempt))
         rows = self.ledger.rows(number, entry.attempt)
         again = outcome.filter(pl.col("state") == AGAIN).select("_row")
         left = rows.join(again, on="_row", how="semi", maintain_order="left")
         tuning = self.job.target.tuning
         tuning.sleep(min(tuning.first_wait * 2 ** entry.payload["tries"], tuning.longest_wait))
+        if _did_not_get_locks(entry):
+            left = self._part(number, entry, left)
         self._next_attempt(number, entry, left)
-        return True
+
+    def _part(self, number: int, entry: Entry, rows: pl.LazyFrame) -> pl.LazyFrame:
+        """The first batch of `rows`; each further one becomes a chunk of its own, which is planned before.
+
+        A process that is killed in between finds the chunks by the attempt that they are a part of, and goes on.
+        """
+        most = self.job.options.batch_rows
+        if entry.payload["again"] <= most:
+            return rows
+        source, attempt = [number, entry.attempt], entry.attempt + 1
+        parts = self._parts(number)
+        for part in parts:
+            if part.payload["part_of"] == source:
+                taken = self.ledger.rows(part.chunk, attempt).select("_row")
+                rows = rows.join(taken, on="_row", how="anti", maintain_order="left")
+        count = rows.select(pl.len()).collect().item()
+        free = max((part.chunk for part in parts), default=number // WAVE_CHUNKS * WAVE_CHUNKS + PARTS - 1) + 1
+        for place, start in enumerate(range(most, count, most)):
+            sent = min(most, count - start)
+            own = {**self._kept(entry), "part_of": source, "rows": sent, "sent_rows": sent}
+            # Its attempts are counted on, so that the audit log of a row has each number once.
+            self.attempts.plan(free + place, attempt, rows.slice(start, most), own)
+        return rows.slice(0, most)
 
     def _next_attempt(self, number: int, entry: Entry, rows: pl.LazyFrame) -> None:
-        kept = {key: entry.payload[key] for key in ("operation", "way", "wave", "rows", "external_id")}
         count = rows.select(pl.len()).collect().item()
+        self.attempts.plan(number, entry.attempt + 1, rows, {**self._kept(entry), "sent_rows": count})
+
+    def _kept(self, entry: Entry) -> dict[str, Any]:
+        """What the entry of an attempt hands on to the next."""
+        kept = {key: entry.payload[key] for key in KEPT if key in entry.payload}
+        alone = _did_not_get_locks(entry) if entry.state == "done" else bool(entry.payload.get("alone"))
         # Only what Salesforce has looked at is a try; a job that was never processed costs none.
-        tries = entry.payload["tries"] + (entry.state == "done")
-        self.attempts.plan(number, entry.attempt + 1, rows, {**kept, "sent_rows": count, "tries": tries})
+        return {**kept, "alone": alone, "tries": entry.payload["tries"] + (entry.state == "done")}
+
+
+def _did_not_get_locks(entry: Entry) -> bool:
+    """True where rows are to be sent again and each was refused by something that passes, such as a lock."""
+    again = entry.payload.get("again", 0)
+    return entry.state == "done" and again > 0 and again == entry.payload.get("refused")

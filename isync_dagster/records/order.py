@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import polars as pl
 
-from isync_dagster.plan.model import ObjectPlan
+from isync_dagster.plan.model import Lookup, ObjectPlan
+from isync_dagster.records.locks import by_rule
 
 
-def load_order(frame: pl.LazyFrame, plan: ObjectPlan) -> pl.LazyFrame:
+def load_order(frame: pl.LazyFrame, plan: ObjectPlan, by: Sequence[str] | None = None) -> pl.LazyFrame:
     """`frame` sorted for the load, with `_row` UInt32 counting from 0 in that order.
 
-    First `_wave` where the frame has it, then the parent that rows contend for (children of one master side by side,
-    so that parallel batches of a job seldom lock the same record), then the source id.
+    First `_wave` where the frame has it, then the parents in the fields `by` (those that rows contend for, the worst
+    first; default: by kind alone), so that siblings stand side by side, then the source id.
     """
     keys = ["_wave"] if "_wave" in frame.collect_schema() else []
-    contended = next(
-        (
-            lookup.target.name
-            for lookup in sorted(plan.lookups, key=lambda lookup: not lookup.target.master_detail)
-            if (lookup.required or lookup.target.master_detail) and not lookup.deferred and not lookup.references
-        ),
-        None,
-    )
-    keys += [contended] if contended else []
+    keys += by_rule(sent_lookups(plan)) if by is None else by
     return frame.sort(*keys, "_source_id", nulls_last=True).with_row_index("_row")
+
+
+def sent_lookups(plan: ObjectPlan) -> tuple[Lookup, ...]:
+    """The lookups that the load writes, by which its rows may contend for parents."""
+    return tuple(lookup for lookup in plan.lookups if not lookup.deferred)
 
 
 def waves(frame: pl.LazyFrame, plan: ObjectPlan, standard_books: pl.LazyFrame | None = None) -> pl.LazyFrame:
