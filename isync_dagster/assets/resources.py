@@ -32,6 +32,14 @@ class RunOptionsResource(dg.ConfigurableResource[Any]):
     parallel_downloads: int = Field(
         default=_DEFAULT.parallel_downloads, ge=1, description="Result pages of one extract downloaded at a time."
     )
+    split_rows: int = Field(
+        default=_DEFAULT.split_rows,
+        ge=1,
+        description="Above so many rows an object is read in ranges of ids, each a query job of its own.",
+    )
+    parallel_ranges: int = Field(
+        default=_DEFAULT.parallel_ranges, ge=1, description="Ranges of one object read at the same time."
+    )
     parallel_jobs: int = Field(
         default=_DEFAULT.parallel_jobs, ge=1, description="Bulk ingest jobs of one object that run at a time."
     )
@@ -69,6 +77,8 @@ class RunOptionsResource(dg.ConfigurableResource[Any]):
         return RunOptions(
             confirm_production=self.confirm_production.strip(),
             parallel_downloads=self.parallel_downloads,
+            split_rows=self.split_rows,
+            parallel_ranges=self.parallel_ranges,
             parallel_jobs=self.parallel_jobs,
             chunk_bytes=self.chunk_bytes,
             lock_attempts=self.lock_attempts,

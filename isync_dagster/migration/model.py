@@ -60,6 +60,10 @@ class RunOptions:
     """The target's 18-character org id, typed by the person who starts a run that writes to production."""
     parallel_downloads: int = 4
     """Result pages of one extract that download at the same time."""
+    split_rows: int = 2_000_000
+    """Above so many rows an object is read in ranges of ids, of about so many rows, each a query job of its own."""
+    parallel_ranges: int = 2
+    """Ranges of one object that are read at the same time."""
     parallel_jobs: int = 2
     """Bulk ingest jobs of one object that run at the same time."""
     chunk_bytes: int = 90_000_000

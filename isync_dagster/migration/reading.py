@@ -2,7 +2,8 @@
 
 A read leaves `cursor.json` (how it is being read: query job, pages done) while it goes on and
 `manifest.json` (rows, bytes, query) once it is complete, both beside its parts. A read that was cut off
-continues with the page it had not written.
+continues with the page it had not written. One of very many rows is made in ranges of ids (`ranges.json`), each with a
+query job and a `cursor-<n>.json` of its own, and `range-<n>.json` once it is complete.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from upath import UPath
 
 from isync_dagster.errors import ConfigError, DataError, OrgError, RequestError, SnapshotError, TransientError
 from isync_dagster.migration.model import Progress, SyncJob
+from isync_dagster.migration.ranges import has_ranges, in_ranges
 from isync_dagster.records.typing import lossy_cells, typed
 from isync_dagster.salesforce.bulk_query import BulkQuery, PageFile
 from isync_dagster.salesforce.meter import metering
@@ -93,7 +95,7 @@ def read(
     with metering() as meter:
         try:
             counted = None if at_least > REST_ROWS else org.count(object, where or None)
-            resumed = files.exists(folder / "cursor.json")
+            resumed = files.exists(folder / "cursor.json") or has_ranges(folder)
             if counted == 0 and not resumed and not deleted:
                 # The org has just said so: nothing is left to ask for.
                 rows, size, by = 0, 0, "COUNT"
@@ -101,7 +103,10 @@ def read(
                 rows, size, by = _by_rest(org, soql, object, fields, folder, deleted)
             else:
                 wanted = at_least if counted is None else counted
-                rows, size, by = _by_bulk(job, org, soql, object, fields, folder, stage, wanted, deleted)
+                whole_query = bool(tail) or deleted
+                rows, size, by = _by_jobs(
+                    job, org, soql, object, fields, folder, stage, wanted, None if whole_query else where, deleted
+                )
         except RequestError as error:
             raise _explained(error, object, org, soql) from error
     if counted is not None and not tail and rows < counted and by == "REST":
@@ -124,6 +129,32 @@ def _by_rest(
     return rows, int(raw.estimated_size()), "REST"
 
 
+def _by_jobs(
+    job: SyncJob,
+    org: Org,
+    soql: str,
+    object: str,
+    fields: Sequence[Field],
+    folder: UPath,
+    stage: str,
+    counted: int,
+    where: str | None,
+    deleted: bool,
+) -> tuple[int, int, str]:
+    """By one query job, or by one for each range of ids where they are very many and `where` says which rows there are."""
+    begun = files.exists(folder / "cursor.json")
+    if where is not None and not begun and (has_ranges(folder) or counted > job.options.split_rows):
+
+        def one(condition: str, tag: str, rows: int) -> tuple[int, int]:
+            text = f"SELECT {', '.join(field.name for field in fields)} FROM {object} WHERE {condition}"
+            return _by_bulk(job, org, text, object, fields, folder, stage, rows, deleted, tag)[:2]
+
+        found = in_ranges(job, org, object, where, folder, one)
+        if found is not None:
+            return found.rows, found.bytes, f"Bulk 2.0 in {found.ranges} ranges of ids"
+    return _by_bulk(job, org, soql, object, fields, folder, stage, counted, deleted)
+
+
 def _by_bulk(
     job: SyncJob,
     org: Org,
@@ -134,10 +165,12 @@ def _by_bulk(
     stage: str,
     counted: int,
     deleted: bool,
+    tag: str = "",
 ) -> tuple[int, int, str]:
+    """By one query job; `tag` stands in the names of the files of one of several."""
     bulk = BulkQuery(org)
     with org.job_slot():
-        cursor = _cursor(bulk, soql, folder, "queryAll" if deleted else "query")
+        cursor = _cursor(bulk, soql, folder, "queryAll" if deleted else "query", tag)
         fresh = None if cursor["pages"] else counted
         query_job = bulk.wait(cursor["job_id"], job.cancelled, rows=fresh)
     done = [PageFile.from_json(item) for item in cursor["pages"]]
@@ -151,7 +184,7 @@ def _by_bulk(
             processed=query_job.processed,
         ):
             raw = pl.scan_csv(page.path, infer_schema=False, null_values="")
-            rows = _write_part(raw, object, fields, folder / f"part-{page.index:05d}.parquet")
+            rows = _write_part(raw, object, fields, folder / f"part-{tag}{page.index:05d}.parquet")
             if rows != page.rows:
                 raise TransientError(
                     f"{object} of {org.alias}: page {page.index} says {page.rows} rows, its text holds {rows}. "
@@ -159,22 +192,27 @@ def _by_bulk(
                 )
             done.append(page)
             cursor["pages"].append(page.to_json())
-            files.write_json(folder / "cursor.json", cursor)
+            files.write_json(_cursor_path(folder, tag), cursor)
             page.path.unlink()
             total = sum(item.rows for item in done)
             job.progress(Progress(object, stage, f"{total:,} rows", total, counted))
     return sum(item.rows for item in done), sum(item.bytes for item in done), "Bulk 2.0"
 
 
-def _cursor(bulk: BulkQuery, soql: str, folder: UPath, operation: str) -> dict[str, Any]:
+def _cursor_path(folder: UPath, tag: str) -> UPath:
+    return folder / f"cursor{f'-{tag[:-1]}' if tag else ''}.json"
+
+
+def _cursor(bulk: BulkQuery, soql: str, folder: UPath, operation: str, tag: str) -> dict[str, Any]:
     """How the read stands: its query job and the pages that are written; a new job where there is none to go on with."""
-    cursor = files.read_json(folder / "cursor.json") or {}
+    path = _cursor_path(folder, tag)
+    cursor = files.read_json(path) or {}
     if cursor.get("soql") != soql or _is_gone(bulk, cursor["job_id"]):
         for name in files.names(folder):
-            if name.startswith("part-"):
+            if name.startswith(f"part-{tag}"):
                 files.remove(folder / name)
         cursor = {"soql": soql, "job_id": bulk.create(soql, operation).id, "pages": []}
-        files.write_json(folder / "cursor.json", cursor)
+        files.write_json(path, cursor)
     return cursor
 
 
