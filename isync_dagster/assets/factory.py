@@ -15,6 +15,7 @@ from isync_dagster.assets.jobs import shared_jobs, template_jobs
 from isync_dagster.assets.notifications import notification_sensors
 from isync_dagster.assets.operations import cleanup_job, cleanup_schedule
 from isync_dagster.assets.recovery import recovery_sensors, shared_sensors
+from isync_dagster.assets.references import with_code_references
 from isync_dagster.assets.resources import RunOptionsResource, Workbench
 from isync_dagster.assets.settings import Settings
 from isync_dagster.assets.snapshots import snapshot_assets
@@ -31,7 +32,11 @@ def definitions(plans: Mapping[str, Plan], settings: Settings) -> dg.Definitions
     cleanup = cleanup_job()
     return dg.Definitions(
         assets=[
-            *(asset for plan in plans.values() for asset in template_assets(plan)),
+            *(
+                asset
+                for plan in plans.values()
+                for asset in with_code_references(template_assets(plan), settings.templates, plan.template)
+            ),
             *(asset for plan in plans.values() for asset in compare_assets(plan)),
             *snapshot_assets(aliases),
         ],

@@ -3,6 +3,7 @@
 # No `from __future__ import annotations`: Dagster reads the annotations of asset functions at run time.
 
 from collections.abc import Iterable, Mapping
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -84,6 +85,7 @@ def _stage(plan: "Plan", item: "ObjectPlan", stage: str, phases: dg.StaticPartit
         op_tags={keys.SIZE_TAG: _size(item), PRIORITY: "1" if stage == keys.LOAD else "0"},
         metadata=describe.definition(item, stage),
         partitions_def=phases,
+        freshness_policy=_freshness(plan) if stage == keys.LOAD else None,
         code_version=item.fingerprint,
         pool=keys.pool(alias),
         retry_policy=RETRY,
@@ -129,6 +131,7 @@ def _report(plan: "Plan", phases: dg.StaticPartitionsDefinition) -> dg.AssetsDef
         tags={keys.STAGE_TAG: keys.REPORT, keys.TEMPLATE_TAG: plan.template},
         op_tags={PRIORITY: "-2"},
         partitions_def=phases,
+        freshness_policy=_freshness(plan),
         code_version=plan.hash,
         retry_policy=RETRY,
     )
@@ -145,6 +148,15 @@ def _report(plan: "Plan", phases: dg.StaticPartitionsDefinition) -> dg.AssetsDef
         return dg.MaterializeResult(metadata=metadata.of_summary(summary))
 
     return report
+
+
+def _freshness(plan: "Plan") -> dg.FreshnessPolicy | None:
+    """How old a load may be, where the template is run again and again."""
+    wanted = plan.settings.freshness
+    if wanted is None:
+        return None
+    warn = timedelta(hours=wanted.warn_hours) if wanted.warn_hours is not None else None
+    return dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=wanted.hours), warn_window=warn)
 
 
 def _size(item: "ObjectPlan") -> str:

@@ -11,7 +11,16 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    WithJsonSchema,
+    model_validator,
+)
 
 from isync_dagster.template.kinds import KINDS
 
@@ -216,6 +225,19 @@ MAPPED_GONE = (
     "counterpart of a merged record is the record that survived, which is left as it is. fail: the run stops before "
     "anything of the object is written."
 )
+
+
+class Freshness(Block):
+    """How old the target may get where a template is run again and again, to keep two orgs in step."""
+
+    hours: float = Field(gt=0, description="Hours after its last run at which a load counts as overdue in the UI.")
+    warn_hours: float | None = Field(None, gt=0, description="Hours after which it is shown as nearly overdue.")
+
+    @model_validator(mode="after")
+    def _warns_first(self) -> Freshness:
+        if self.warn_hours is not None and self.warn_hours >= self.hours:
+            raise ValueError(f"warn_hours ({self.warn_hours:g}) must be less than hours ({self.hours:g})")
+        return self
 
 
 class Retention(Block):
@@ -433,6 +455,9 @@ class Settings(Block):
         default_factory=MissingParents, description="Default policies for lookups whose parent is not in the target."
     )
     mapped_gone: MappedGone = Field(MappedGone.REINSERT, description=MAPPED_GONE)
+    freshness: Freshness | None = Field(
+        None, description="How old the target may get, for a template that is run regularly; none for a migration."
+    )
     retention: Retention = Field(default_factory=Retention, description="How long runs keep what, in days.")
     automation: AutomationControl = Field(
         default_factory=AutomationControl,
