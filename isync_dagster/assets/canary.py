@@ -75,8 +75,15 @@ def canary_job(plan: "Plan") -> dg.JobDefinition:
             }
         )
         if not done.clean:
+            named = "; ".join(
+                f"{item['object']} {item['target_id']} ({item['code'] or item['state']}: {item['message']})"
+                for item in done.left
+            )
+            why = "; ".join(result.stopped for result in done.undone if result.stopped)
             raise dg.Failure(
-                f"Not every record of the canary is out of the target: `isync rollback` of run {done.run}, or this job again.",
+                f"Not every record of the canary is out of {plan.target_alias}: {named or why}. Do away with the cause, then "
+                "start the canary again (it begins with what is left), or delete these records by hand.",
+                metadata={"left": dg.MetadataValue.md(table(done.left) if done.left else "none")},
                 allow_retries=False,
             )
 

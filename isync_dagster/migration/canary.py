@@ -12,23 +12,31 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import polars as pl
+
 from isync_dagster.errors import ConfigError, PreflightError
 from isync_dagster.migration.checks import check_conservation, check_rejected_rows, check_relinked, check_target
 from isync_dagster.migration.extract import extract
 from isync_dagster.migration.finish import finish
 from isync_dagster.migration.load import load
-from isync_dagster.migration.model import SyncJob
+from isync_dagster.migration.model import State, SyncJob
 from isync_dagster.migration.preflight import preflight
 from isync_dagster.migration.relink import relink
 from isync_dagster.migration.remap import remap
 from isync_dagster.migration.rollback import rollback
 from isync_dagster.migration.rollback_model import RollbackResult
+from isync_dagster.migration.rollback_runs import left_something
 from isync_dagster.migration.runs import current_run, guard_orgs
 from isync_dagster.plan.model import Lookup, ObjectPlan, PhasePlan, Plan, Policy
+from isync_dagster.store.rollbacks import Rollback
 from isync_dagster.store.runs import Run, RunState
 from isync_dagster.template.models import Caps, CheckSeverity, PreflightDecision
 
 PHASE = "canary"
+SHOWN = 20
+"""Records of an object left in the target that are named."""
+LEFT = (State.SKIPPED, State.FAILED, State.PENDING, State.UNKNOWN)
+"""States of a rollback's audit log that say that a record is as the canary made it."""
 SUFFIX = "~canary"
 
 
@@ -46,6 +54,8 @@ class Canary:
     failed: tuple[str, ...] = ()
     """Checks that did not pass, as sentences."""
     undone: tuple[RollbackResult, ...] = ()
+    left: tuple[Mapping[str, Any], ...] = ()
+    """Records that are still in the target as the canary made them (`object`, `target_id`, `state`, `code`, `message`), some."""
 
     @property
     def clean(self) -> bool:
@@ -121,7 +131,7 @@ def canary(job: SyncJob, rows: int, phases: Sequence[str] = ()) -> Canary:
     plan = canary_plan(job.plan, rows, phases)
     own = replace(job, plan=plan, phase=PHASE)
     guard_orgs(own)
-    _clear(own)
+    before = _clear(own)
     items = plan.objects_in(PHASE)
     try:
         for item in reversed(items):
@@ -131,8 +141,9 @@ def canary(job: SyncJob, rows: int, phases: Sequence[str] = ()) -> Canary:
         except PreflightError as error:
             run = current_run(own)
             run.abandon("the gate found what no row gets past", by=own.opened_by)
+            undone = (*before, *rollback(own))
             return Canary(run.number, findings=tuple(error.details.get("table", ())), failed=(str(error),),
-                          undone=tuple(rollback(own)))  # fmt: skip
+                          undone=undone, left=_left(own, undone))  # fmt: skip
         for item in items:
             remap(own, item.object)
             load(own, item.object)
@@ -145,7 +156,7 @@ def canary(job: SyncJob, rows: int, phases: Sequence[str] = ()) -> Canary:
         # Whatever it was: what has arrived in the target must not stay there.
         _clear(own)
         raise
-    undone = tuple(rollback(own))
+    undone = (*before, *rollback(own))
     return Canary(
         summary.run,
         {row.object: row.states for row in summary.objects},
@@ -153,6 +164,7 @@ def canary(job: SyncJob, rows: int, phases: Sequence[str] = ()) -> Canary:
         tuple(findings),
         failed,
         undone,
+        _left(own, undone),
     )
 
 
@@ -166,13 +178,28 @@ def _judge(job: SyncJob, items: Sequence[ObjectPlan]) -> tuple[str, ...]:
     return tuple(f"{verdict.object}: {verdict.text}" for verdict in found if not verdict.passed)
 
 
-def _clear(job: SyncJob) -> None:
+def _left(job: SyncJob, undone: Sequence[RollbackResult]) -> tuple[Mapping[str, Any], ...]:
+    """Records that rollbacks did not undo, some of each object."""
+    found: list[Mapping[str, Any]] = []
+    for result in undone:
+        run = job.store.runs(job.key).get(result.run)
+        assert run is not None
+        going = Rollback(run, result.number)
+        for item in job.plan.objects_in(PHASE):
+            rows = going.audit(item.object).latest().filter(pl.col("state").is_in(LEFT))
+            shown = rows.select("target_id", "state", "code", "message").head(SHOWN).collect()
+            found += [{"object": item.object, **row} for row in shown.to_dicts()]
+    return tuple(found)
+
+
+def _clear(job: SyncJob) -> tuple[RollbackResult, ...]:
     """Take out what an earlier canary of the template left: its open run is given up and rolled back."""
     runs = job.store.runs(job.key)
     run: Run | None = runs.latest()
     if run is None:
-        return
+        return ()
     if run.is_open:
         run.abandon("a canary that was cut off", by=job.opened_by)
-    if run.state is not RunState.ROLLED_BACK:
-        rollback(job)
+    if run.state is not RunState.ROLLED_BACK or left_something(run):
+        return tuple(rollback(job, run.number))
+    return ()

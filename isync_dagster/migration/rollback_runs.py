@@ -146,12 +146,12 @@ def _wanted(job: SyncJob, number: int | None) -> Run:
     if run is None:
         known = ", ".join(str(item.number) for item in listed) or "none"
         raise ConfigError(f"{where} has no run {number} (there are: {known}).")
-    if run.state is RunState.ROLLED_BACK and not _left_something(run):
+    if run.state is RunState.ROLLED_BACK and not left_something(run):
         raise ConfigError(f"{where}: run {number} is rolled back already, and nothing of it is left.", run=number)
     return run
 
 
-def _left_something(run: Run) -> bool:
+def left_something(run: Run) -> bool:
     done = [item.done() for item in rollbacks(run)]
     last = done[-1] if done else None
     if last is None:

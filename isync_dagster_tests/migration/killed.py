@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from isync_dagster.migration.canary import canary
 from isync_dagster.migration.model import RunOptions, SyncJob
 from isync_dagster.migration.rollback import rollback
 from isync_dagster.plan.model import Plan
@@ -54,7 +55,9 @@ def main(path: str) -> None:
         Store.open(recipe["store"]),
         RunOptions(**recipe["options"]),
     )
-    if recipe.get("verb") == "rollback":
+    if recipe.get("verb") == "canary":
+        canary(job, 2)
+    elif recipe.get("verb") == "rollback":
         rollback(job)
     else:
         send(job)
