@@ -81,8 +81,8 @@ def _stage(plan: "Plan", item: "ObjectPlan", stage: str, phases: dg.StaticPartit
         group_name=keys.group(plan.template, item.object),
         kinds=KINDS[stage],
         owners=[keys.OWNER],
-        tags={keys.STAGE_TAG: stage, keys.TEMPLATE_TAG: plan.template, keys.SIZE_TAG: _size(item)},
-        op_tags={keys.SIZE_TAG: _size(item), PRIORITY: "1" if stage == keys.LOAD else "0"},
+        tags={keys.STAGE_TAG: stage, keys.TEMPLATE_TAG: plan.template, keys.SIZE_TAG: _size(plan, item)},
+        op_tags={keys.SIZE_TAG: _size(plan, item), PRIORITY: "1" if stage == keys.LOAD else "0"},
         metadata=describe.definition(item, stage),
         partitions_def=phases,
         freshness_policy=_freshness(plan) if stage == keys.LOAD else None,
@@ -159,6 +159,8 @@ def _freshness(plan: "Plan") -> dg.FreshnessPolicy | None:
     return dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=wanted.hours), warn_window=warn)
 
 
-def _size(item: "ObjectPlan") -> str:
-    """`huge` steps of a run are limited apart from the others; a line's limit says that an object is not."""
+def _size(plan: "Plan", item: "ObjectPlan") -> str:
+    """`huge` steps of a run are limited apart from the others (`huge_objects` of the template)."""
+    if item.object.lower() in {name.lower() for name in plan.settings.huge_objects}:
+        return "huge"
     return "small" if item.limit is not None and item.limit <= 100_000 else "normal"

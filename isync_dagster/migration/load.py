@@ -381,9 +381,11 @@ def _send_one(
 ) -> bool:
     if stop() is not None and not sender.in_flight(number):
         return True
-    with job.target.job_slot():
+    with job.target.job_slot() as slot:
         check()
         done = sender.drive(number)
+        if sender.goes_alone(number):
+            slot.crowded()
     # At once, so that nothing else of the run is sent: siblings and later chunks see it before their next call.
     _ask_over_refused(job, run, plan, sender)
     return done

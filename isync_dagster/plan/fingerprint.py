@@ -38,7 +38,15 @@ _PLANNED = attrgetter(
 )
 
 _NOT_COUNTED = frozenset({"fingerprint", "source_label"})
-_NOT_WRITTEN = {"continue_on_error", "rejected_rows_threshold", "api_budget", "retention", "freshness", "validation"}
+_NOT_WRITTEN = {
+    "continue_on_error",
+    "huge_objects",
+    "rejected_rows_threshold",
+    "api_budget",
+    "retention",
+    "freshness",
+    "validation",
+}
 """Settings that say when a run stops, how it is judged and how long it is kept, not what it writes: an open run goes on with other ones."""
 
 

@@ -25,6 +25,7 @@ from simple_salesforce.api import Salesforce
 
 from isync_dagster.errors import AuthenticationError, OrgsError
 from isync_dagster.salesforce.faults import SessionExpired, no_answer, read_fault, refusal
+from isync_dagster.salesforce.limiter import Limiter, Place
 from isync_dagster.salesforce.login import Grant, Login
 from isync_dagster.salesforce.meter import Meter, active_meters, metering
 from isync_dagster.salesforce.orgs import OrgConfig
@@ -63,8 +64,8 @@ class OrgCalls:
         credentials = config.credentials(alias)
         self._pool = SessionPool(credentials.ca_file, self.tuning, (credentials.login_url, credentials.instance_url))
         self._login = Login(alias, credentials, self._pool, self.tuning, self._count)
-        self._in_flight = threading.BoundedSemaphore(config.concurrency.calls)
-        self._jobs = threading.BoundedSemaphore(config.concurrency.jobs)
+        self._in_flight = Limiter(config.concurrency.calls)
+        self._jobs = Limiter(config.concurrency.jobs)
         self._lock = threading.Lock()
         self._calls = 0
         self._usage: tuple[int, int] | None = None
@@ -114,11 +115,17 @@ class OrgCalls:
         """A meter of the calls and bytes of the block, its own download threads included, no other thread's."""
         return metering()
 
-    @contextmanager
-    def job_slot(self) -> Iterator[None]:
-        """The right to run one more Bulk job in the org at this time; waits for it."""
-        with self._jobs:
-            yield
+    def job_slot(self) -> AbstractContextManager[Place]:
+        """The right to run one more Bulk job in the org at this time; waits for it.
+
+        A job whose rows did not get locks says so (`crowded`): for a while fewer run beside each other.
+        """
+        return self._jobs.place()
+
+    @property
+    def room(self) -> tuple[int, int]:
+        """(calls in flight, Bulk jobs) that this process allows itself now: what is configured, or less after refusals."""
+        return self._in_flight.room, self._jobs.room
 
     # where it is
 
@@ -234,7 +241,7 @@ class OrgCalls:
         where = f"org '{self.alias}': {call.method} {call.path}"
         if self._reads_only and not _only_reads(call):
             raise OrgsError(f"{where}: not sent, for this connection only reads", alias=self.alias)
-        with self._in_flight, self._pool.lend(fresh=not call.repeatable) as session:
+        with self._in_flight.place() as place, self._pool.lend(fresh=not call.repeatable) as session:
             self._count()
             try:
                 with _opened(call.body) as data, self._send(session, call, grant, data) as answer:
@@ -248,6 +255,8 @@ class OrgCalls:
                     fault = read_fault(answer.status_code, answer.content, answer.headers.get("Content-Type", ""))
             except requests.RequestException as error:
                 raise no_answer(error, where=where, repeatable=call.repeatable) from None
+            if fault.says_too_much:
+                place.crowded()
         if fault.session_expired:
             raise SessionExpired(fault)
         refused = refusal(fault, where=where, repeatable=call.repeatable, allowance=usage)

@@ -60,6 +60,13 @@ class Fault:
             return False
         return self.status == 401 or self.code == "INVALID_SESSION_ID"
 
+    @property
+    def says_too_much(self) -> bool:
+        """True where the org is asked for too much at the same time; a used-up allowance is another matter."""
+        if self.code == "REQUEST_LIMIT_EXCEEDED":
+            return "TotalRequests" not in self.message
+        return self.status in (420, 429, 503) or self.code in ("SERVER_UNAVAILABLE", "TOO_MANY_JOBS")
+
 
 class SessionExpired(Exception):
     """The access token used is not valid any more: a signal inside this package, never seen outside."""

@@ -106,6 +106,8 @@ def _lines(template: Template) -> Iterator[Finding]:
 
 def _objects(template: Template) -> Iterator[Finding]:
     known = [line.object for line in template.lines]
+    huge = template.settings.huge_objects
+    yield from _unknown(("settings", "huge_objects"), huge, known, "has no line: add one, or take it from the list")
     yield from _twice(("objects",), template.objects)
     yield from _unknown(("objects",), template.objects, known, "has no line: add one, or remove the settings")
     for name, settings in template.objects.items():

@@ -442,6 +442,11 @@ class Settings(Block):
     transactional_objects: Names = Field(
         DEFAULT_TRANSACTIONAL_OBJECTS, description="The objects that skip_transactional_objects leaves out."
     )
+    huge_objects: Names = Field(
+        (),
+        description="Objects of which a run works on two at the same time and no more, beside all others: those whose rows "
+        "need much memory and many connections.",
+    )
     rejected_rows_threshold: Threshold = Field(
         0,
         description='How many rows of an object may be failed or blocked in a good run: rows (25) or a share ("0.5%").',

@@ -31,6 +31,11 @@ def test_a_sound_template_has_no_findings() -> None:
         ),
         ({"lines": [{"object": "Account", "where": ""}]}, "lines.0.where", "is empty"),
         ({"lines": [{"object": "Account", "order_by": "A LIMIT 5"}]}, "lines.0.order_by", "LIMIT does not belong here"),
+        (
+            {"settings": {"huge_objects": ["Contact", "Acount"]}},
+            "settings.huge_objects.Acount",
+            "did you mean 'Account'",
+        ),
         ({"objects": {"Acount": {}}}, "objects.Acount", "did you mean 'Account'"),
         ({"objects": {"account": {}, "Account": {}}}, None, ""),
         (
