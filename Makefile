@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo ui test slow faults browser conformance check format bench bench-locks screenshots clean help
+.PHONY: demo ui test slow faults browser conformance check format bench bench-locks bench-steps screenshots clean help
 
 help:
 	@echo "make demo         two local orgs, the demo migration, its checks and a report"
@@ -12,6 +12,7 @@ help:
 	@echo "make test         the tests        make check   lint and types"
 	@echo "make bench        the tool against the floor: ARGS=\"--rows 100000 1000000\""
 	@echo "make bench-locks  rows that do not get a lock, by the order in which they are sent"
+	@echo "make bench-steps  what a step costs under each executor"
 	@echo "make slow         the longer tests of stop, retry, settle, rollback, killed runs"
 	@echo "make faults       every fault at every point, and a random walk: the proof of docs/guarantees.md"
 	@echo "make browser      a person at the Dagster UI and the report, in a real Chromium"
@@ -56,6 +57,9 @@ bench: $(STAMP)
 
 bench-locks: $(STAMP)
 	$(BIN)/python -m benchmarks.locks $(ARGS)
+
+bench-steps: $(STAMP)
+	$(BIN)/python -m benchmarks.steps $(ARGS)
 
 screenshots: $(STAMP)
 	$(BIN)/python scripts/screenshots.py $(ARGS)

@@ -149,7 +149,7 @@ PREFIXES = {"Account": "001", "Contact": "003"}
 
 
 def _fill(org: LocalOrg, rows: int) -> None:
-    """One account has an eighth of all contacts, the others some; a deal has contact and account of one family."""
+    """One account has a fifth of all contacts, the others some; a deal has contact and account of one family."""
     counts = {name: int(rows * share) or CAMPAIGNS for name, share in SHARES.items()}
     ids: dict[str, pl.Series] = {}
     families = pl.Series("AccountId", [], dtype=pl.String)
@@ -163,7 +163,7 @@ def _fill(org: LocalOrg, rows: int) -> None:
             case "Contact":
                 few = pl.lit(ids["Account"]).gather(dice.below("account", counts["Account"]))
                 crowd = pl.lit(ids["Account"][0])
-                parents = [pl.when(dice.chance("crowd", 0.125)).then(crowd).otherwise(few).alias("AccountId")]
+                parents = [pl.when(dice.chance("crowd", 0.2)).then(crowd).otherwise(few).alias("AccountId")]
             case "Deal__c":
                 place = dice.below("contact", counts["Contact"])
                 parents = [

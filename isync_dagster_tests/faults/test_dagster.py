@@ -23,13 +23,15 @@ from isync_dagster_tests.faults.stage import Stage
 
 ROOT = Path(__file__).parents[2]
 KILLS = 5
+EXECUTORS = ("threads", "processes", "in_process")
 
 
 class Project:
     """A folder as a user has it: template, orgs, snapshots, Dagster home."""
 
-    def __init__(self, stage: Stage, folder: Path) -> None:
+    def __init__(self, stage: Stage, folder: Path, executor: str = "threads") -> None:
         self.stage = stage
+        self.executor = executor
         self.folder = folder
         templates = folder / "templates"
         templates.mkdir(parents=True)
@@ -51,6 +53,7 @@ class Project:
         """`isync migrate world` in a session of its own, of which nothing is left at the end."""
         env = {name: value for name, value in os.environ.items() if not name.startswith(("ISYNC_", "DAGSTER_"))}
         env |= self._env | {"ISYNC_STORE": str(self.stage.world.store_folder), "PYTHONPATH": str(ROOT)}
+        env |= {"ISYNC_EXECUTOR": self.executor}
         with (self.folder / "out.txt").open("wb") as out:
             process = subprocess.Popen(
                 [sys.executable, "-m", "isync_dagster.cli", "migrate", "world"],
@@ -103,3 +106,39 @@ def test_the_command_is_killed_and_run_again(stage: Stage, tmp_path: Path, board
         assert found.idmap == expected.idmap
         assert found.audit == expected.audit
         board.add("kill -9 of isync migrate", "Dagster, threads", WENT_ON)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("executor", EXECUTORS)
+def test_every_executor_comes_to_the_same(stage: Stage, tmp_path: Path, board: Board, executor: str) -> None:
+    """Whatever runs the steps: with answers that are lost on the way, and killed in the middle of sending and run again."""
+    expected, _ = stage.undisturbed()
+    project = Project(stage, tmp_path, executor)
+    stage.clear()
+    lost: list[dict[str, object]] = [
+        {"kind": "drop_after", "path": "PUT .*/jobs/ingest/.*/batches", "times": 2},
+        {"kind": "drop_after", "path": "POST .*/jobs/ingest$", "times": 1},
+        {
+            "kind": "status",
+            "path": "GET .*/jobs/ingest/.*Results.*",
+            "status": 503,
+            "code": "SERVER_UNAVAILABLE",
+            "times": 2,
+        },
+    ]
+    stage.world.faults("target", *lost)
+    with project.migrating() as process:
+        assert process.wait() == Exit.OK, project.text()
+    stage.arrived(expected)
+    board.add("lost answers", f"Dagster, {executor}", WENT_ON)
+
+    stage.clear()
+    ledger = "**/ledger/load/**/*-uploaded.json"
+    with project.migrating() as process:
+        while process.poll() is None and not any(stage.world.store_folder.glob(ledger)):
+            time.sleep(0.01)
+    # All processes of the run are gone, those of steps too; the next command reaps what they held.
+    with project.migrating() as process:
+        assert process.wait() == Exit.OK, project.text()
+    stage.arrived(expected)
+    board.add("kill -9 of isync migrate", f"Dagster, {executor}", WENT_ON)
