@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 
 from isync_dagster.cli import automation, compare, operate, planning, report
 from isync_dagster.cli.console import EXIT_CODES, Exit, errors_end_the_command, exit_code_of, make_console, stop
+from isync_dagster.cli.examples import teach
 from isync_dagster.errors import IsyncError
 from isync_dagster.local_org import command as local_org
 
@@ -52,6 +53,7 @@ Phases = Annotated[
 Objects = Annotated[
     list[str] | None, typer.Option("--object", "-o", help="An object of the template; may be given more than once.")
 ]
+Json = Annotated[bool, typer.Option("--json", help="As JSON, and nothing else.")]
 Production = Annotated[
     str, typer.Option(help="To write to a production org: its 18-character org id, typed by you.", metavar="ORG_ID")
 ]
@@ -111,16 +113,16 @@ def template_check(name: Annotated[str | None, typer.Argument(help="Only this te
 
 
 @app.command()
-def plan(template: Template) -> None:
+def plan(template: Template, json: Json = False) -> None:
     """Show how a template will run: order, levels, deferred lookups, fields left out and why, warnings."""
     from isync_dagster.cli import templates as commands
 
     console = make_console()
     with errors_end_the_command(console):
-        commands.plan(console, template)
+        commands.plan(console, template, json)
 
 
-@app.command(epilog=EXIT_CODES)
+@app.command()
 def migrate(
     template: Template,
     phase: Phases = None,
@@ -130,6 +132,7 @@ def migrate(
             min=0, metavar="N", help="Only the first N rows of each object, with their parents, in and out again."
         ),
     ] = 0,
+    json: Json = False,
     confirm_production: Production = "",
 ) -> None:
     """Migrate a template, phase after phase, as runs that the UI shows too."""
@@ -140,14 +143,14 @@ def migrate(
         from isync_dagster.cli.canary import canary as try_rows
 
         with errors_end_the_command(console):
-            code = try_rows(console, template, phase or [], canary, confirm_production)
+            code = try_rows(console, template, phase or [], canary, confirm_production, json)
         raise typer.Exit(int(code))
     with errors_end_the_command(console):
-        code = commands.migrate(console, template, phase or [], confirm_production)
+        code = commands.migrate(console, template, phase or [], confirm_production, json)
     raise typer.Exit(int(code))
 
 
-@app.command(epilog=EXIT_CODES)
+@app.command()
 def retry(
     template: Template,
     phase: Phases = None,
@@ -213,25 +216,25 @@ def abort(
     raise typer.Exit(int(ended))
 
 
-@app.command(epilog=EXIT_CODES)
-def validate(template: Template, phase: Phases = None) -> None:
+@app.command()
+def validate(template: Template, phase: Phases = None, json: Json = False) -> None:
     """Judge what was migrated, with the target read again; writes to no org."""
     from isync_dagster.cli import migrate as commands
 
     console = make_console()
     with errors_end_the_command(console):
-        code = commands.validate(console, template, phase or [])
+        code = commands.validate(console, template, phase or [], json)
     raise typer.Exit(int(code))
 
 
 @runs_app.command("list")
-def runs_list(template: Template, phase: Phases = None) -> None:
+def runs_list(template: Template, phase: Phases = None, json: Json = False) -> None:
     """The runs of a template: number, state, when, how many rows."""
     from isync_dagster.cli import runs as commands
 
     console = make_console()
     with errors_end_the_command(console):
-        commands.show(console, template, phase or [])
+        commands.show(console, template, phase or [], json)
 
 
 @runs_app.command("abandon")
@@ -249,7 +252,7 @@ def runs_abandon(
         commands.abandon(console, template, phase, why, yes)
 
 
-@app.command(epilog=EXIT_CODES)
+@app.command()
 def rollback(
     template: Template,
     phase: Annotated[str, typer.Option("--phase", "-p", help="The phase whose run is undone.")],
@@ -296,16 +299,17 @@ def errors(
     export: Annotated[
         Path | None, typer.Option(help="Write all rows to errors_<Object>_<time>.csv in this folder.", metavar="FOLDER")
     ] = None,
+    json: Json = False,
 ) -> None:
     """The refused rows of the newest run, grouped, with what to do about each group."""
     from isync_dagster.cli import runs as commands
 
     console = make_console()
     with errors_end_the_command(console):
-        commands.errors(console, template, phase or [], top, run, object or [], code, export)
+        commands.errors(console, template, phase or [], top, run, object or [], code, export, json)
 
 
-@app.command(epilog=EXIT_CODES)
+@app.command()
 def demo(
     rows: Annotated[
         int, typer.Option(min=100, help="Rows of the source org, roughly; used when the orgs are made.")
@@ -346,6 +350,7 @@ planning.register(app, orgs)
 compare.register(app, orgs)
 automation.register(app)
 report.register(app)
+teach(app)
 
 
 def main() -> None:

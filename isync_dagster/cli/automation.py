@@ -15,7 +15,7 @@ from rich.table import Table
 from isync_dagster.assets.factory import load_plans
 from isync_dagster.assets.resources import Workbench, connect
 from isync_dagster.assets.settings import Settings
-from isync_dagster.cli.console import EXIT_CODES, Exit, errors_end_the_command, make_console
+from isync_dagster.cli.console import Exit, errors_end_the_command, make_console
 from isync_dagster.errors import ConfigError
 from isync_dagster.migration.model import RunOptions, SyncJob
 from isync_dagster.store.store import Store
@@ -26,7 +26,7 @@ ACTIONS = ("list", "off", "on", "status")
 
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
-    app.command(epilog=EXIT_CODES)(automation)
+    app.command()(automation)
 
 
 def automation(

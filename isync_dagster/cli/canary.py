@@ -14,12 +14,18 @@ from isync_dagster.assets import keys
 from isync_dagster.assets.factory import load_plans
 from isync_dagster.assets.launch import run_config, run_job
 from isync_dagster.assets.settings import Settings
-from isync_dagster.cli.console import Exit
+from isync_dagster.cli.console import Exit, quiet_console, say_json
 from isync_dagster.cli.home import dagster_instance
 
+TOLD = ("run", "refused", "taken out", "rows", "errors", "findings", "checks")
+"""What the job's metadata says of a canary; tables are Markdown."""
 
-def canary(console: Console, template: str, phases: Sequence[str], rows: int, confirm_production: str) -> Exit:
+
+def canary(
+    console: Console, template: str, phases: Sequence[str], rows: int, confirm_production: str, as_json: bool = False
+) -> Exit:
     """Try some rows of each object in the target, say what was refused, and that all are out again."""
+    screen, console = console, quiet_console() if as_json else console
     plan = load_plans(Settings.from_env(), [template])[template]
     wanted = [plan.phase(name).name for name in phases]
     name = keys.job_name("canary", template)
@@ -41,6 +47,9 @@ def canary(console: Console, template: str, phases: Sequence[str], rows: int, co
         run = run_job(instance, name, config=config, tags={keys.TEMPLATE_TAG: template}, on_event=on_event)
     for text in failures:
         console.print(f"[bold red]✗ canary[/] {escape(text.strip())}", soft_wrap=True)
+    if as_json:
+        told_values = {name: item.value for name, item in told.items() if name in TOLD}
+        say_json(screen, {"failures": failures, **told_values})
     if run.status is not dg.DagsterRunStatus.SUCCESS:
         return Exit.FAILED
     for part in ("rows", "errors", "findings", "checks"):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import IntEnum
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -53,6 +54,11 @@ def make_console() -> Console:
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = PIPE_WIDTH
     return console
+
+
+def say_json(console: Console, value: Any) -> None:
+    """Print a value as the one thing that a command says; what JSON has no word for (times, paths) as text."""
+    console.out(json.dumps(value, indent=1, ensure_ascii=False, default=str), highlight=False)
 
 
 def quiet_console() -> Console:

@@ -13,16 +13,20 @@ from isync_dagster.assets import keys, resources
 from isync_dagster.assets.factory import load_plans
 from isync_dagster.assets.launch import phases_in_order, run_config, run_job, run_phase
 from isync_dagster.assets.settings import Settings
-from isync_dagster.cli.board import Board
-from isync_dagster.cli.console import Exit
+from isync_dagster.cli.board import Board, Failure
+from isync_dagster.cli.console import Exit, quiet_console, say_json
 from isync_dagster.cli.home import dagster_instance
 from isync_dagster.cli.outcome import REJECTED, WORDS, closing_table, judge, read_run, say_what_is_wrong, so_far
 from isync_dagster.migration.model import Summary
 from isync_dagster.plan.model import Plan
+from isync_dagster.report.summary import summary_to_json
 
 
-def migrate(console: Console, template: str, phases: Sequence[str], confirm_production: str) -> Exit:
+def migrate(
+    console: Console, template: str, phases: Sequence[str], confirm_production: str, as_json: bool = False
+) -> Exit:
     """Run the phases one after the other; stops after the first that does not end well."""
+    screen, console = console, quiet_console() if as_json else console
     settings = Settings.from_env()
     plan = load_plans(settings, [template])[template]
     _require_credentials(settings, plan)
@@ -30,6 +34,7 @@ def migrate(console: Console, template: str, phases: Sequence[str], confirm_prod
     config = run_config({"confirm_production": confirm_production} if confirm_production else {}, log_level="CRITICAL")
     code = Exit.OK
     summaries: list[Summary] = []
+    failures: list[Failure] = []
     with dagster_instance() as instance:
         for number, phase in enumerate(wanted):
             console.print(f"[bold]{escape(template)}[/] phase [bold]{escape(phase)}[/]")
@@ -40,6 +45,7 @@ def migrate(console: Console, template: str, phases: Sequence[str], confirm_prod
                 summary = so_far(settings, plan, phase)
             if summary is not None:
                 summaries.append(summary)
+            failures += board.failures
             say_what_is_wrong(console, board.failures, verdicts)
             code = judge(run.status, board.failures, verdicts)
             if code is not Exit.OK:
@@ -47,6 +53,11 @@ def migrate(console: Console, template: str, phases: Sequence[str], confirm_prod
                 if left:
                     console.print(f"[yellow]Not started:[/] {', '.join(left)}")
                 break
+    if as_json:
+        wrong = [{"step": failure.title, "message": failure.text} for failure in failures]
+        told = [summary_to_json(summary) for summary in summaries]
+        say_json(screen, {"exit": int(code), "ended": code.name.lower(), "failures": wrong, "phases": told})
+        return code
     if summaries:
         console.print(closing_table(summaries))
     for summary in summaries:
@@ -56,8 +67,9 @@ def migrate(console: Console, template: str, phases: Sequence[str], confirm_prod
     return code
 
 
-def validate(console: Console, template: str, phases: Sequence[str]) -> Exit:
+def validate(console: Console, template: str, phases: Sequence[str], as_json: bool = False) -> Exit:
     """Run the checks alone, over all phases or the ones named, and print what each found."""
+    screen, console = console, quiet_console() if as_json else console
     settings = Settings.from_env()
     plan = load_plans(settings, [template])[template]
     _require_credentials(settings, plan)
@@ -89,10 +101,20 @@ def validate(console: Console, template: str, phases: Sequence[str]) -> Exit:
     for failure in steps:
         console.print(f"[bold red]✗ {escape(failure.title)}[/] {escape(failure.text)}", soft_wrap=True)
     if steps or (run.status is not dg.DagsterRunStatus.SUCCESS and not failed):
-        return Exit.FAILED
-    if any(result.check_name not in REJECTED for result in failed):
-        return Exit.VERIFICATION
-    return Exit.REJECTED if failed else Exit.OK
+        code = Exit.FAILED
+    elif any(result.check_name not in REJECTED for result in failed):
+        code = Exit.VERIFICATION
+    else:
+        code = Exit.REJECTED if failed else Exit.OK
+    if as_json:
+        checks = [
+            {"object": item.asset_key.path[1], "check": item.check_name, "passed": item.passed,
+             "severity": item.severity.value.lower(), "found": item.description}
+            for item in sorted(results, key=lambda item: (item.asset_key.path, item.check_name))
+        ]  # fmt: skip
+        wrong = [{"step": failure.title, "message": failure.text} for failure in steps]
+        say_json(screen, {"exit": int(code), "ended": code.name.lower(), "failures": wrong, "checks": checks})
+    return code
 
 
 def _require_credentials(settings: Settings, plan: Plan) -> None:

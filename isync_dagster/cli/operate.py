@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from isync_dagster.cli.console import EXIT_CODES, errors_end_the_command, make_console
+from isync_dagster.cli.console import errors_end_the_command, make_console
 
 idmap_app = typer.Typer(help="The id map: which target record a source record became.", no_args_is_help=True)
 
@@ -20,18 +20,18 @@ Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
-    app.command(epilog=EXIT_CODES)(explain)
-    app.command(epilog=EXIT_CODES)(accept)
+    app.command()(explain)
+    app.command()(accept)
     app.command()(hold)
     app.command()(release)
-    app.command(epilog=EXIT_CODES)(relink)
-    app.command(epilog=EXIT_CODES)(cleanup)
+    app.command()(relink)
+    app.command()(cleanup)
     app.add_typer(idmap_app, name="idmap")
 
 
 def explain(
     record_id: Annotated[str, typer.Argument(metavar="ID", help="A source or target id, 15 or 18 characters.")],
-    template: Annotated[str, typer.Option(help="Only runs of this template.")] = "",
+    template: Annotated[str, typer.Option("--template", "-t", help="Only runs of this template.")] = "",
     json: Json = False,
 ) -> None:
     """Where a record came from, which runs touched it, by which rule, what was sent and what Salesforce said."""

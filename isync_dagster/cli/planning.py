@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from isync_dagster.cli.console import EXIT_CODES, errors_end_the_command, make_console
+from isync_dagster.cli.console import errors_end_the_command, make_console
 
 Template = Annotated[str, typer.Argument(help="Name of a template: the file's name without .yaml.")]
 Phases = Annotated[
@@ -19,10 +19,10 @@ Alias = Annotated[str, typer.Argument(help="The org, as orgs.yaml calls it.")]
 
 def register(app: typer.Typer, orgs: typer.Typer) -> None:
     """Add the commands to the application and to `isync orgs`."""
-    app.command(epilog=EXIT_CODES)(inventory)
-    app.command(epilog=EXIT_CODES)(scan)
-    app.command(epilog=EXIT_CODES)(forecast)
-    orgs.command("login", epilog=EXIT_CODES)(login)
+    app.command()(inventory)
+    app.command()(scan)
+    app.command()(forecast)
+    orgs.command("login")(login)
     orgs.command("logout")(logout)
 
 

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from isync_dagster.assets.factory import load_plans
 from isync_dagster.assets.settings import Settings
+from isync_dagster.cli.console import quiet_console, say_json
 from isync_dagster.cli.outcome import runs_of
 from isync_dagster.errors import ConfigError
 from isync_dagster.migration.cleanup import cleaned_kinds, missing_of
@@ -22,13 +23,14 @@ from isync_dagster.report.summary import summary_from_json
 from isync_dagster.store.runs import Run
 
 
-def show(console: Console, template: str, phases: Sequence[str]) -> None:
+def show(console: Console, template: str, phases: Sequence[str], as_json: bool = False) -> None:
     """Print every run of the template, oldest first."""
     settings = Settings.from_env()
     plan = load_plans(settings, [template])[template]
     table = Table(
         "phase", "run", "state", "opened", "by", "extracted", "in the target", "refused", "kept", header_style="dim"
     )
+    told: list[dict[str, Any]] = []
     for phase in [plan.phase(name).name for name in phases] or [phase.name for phase in plan.phases]:
         runs = runs_of(settings, plan, phase)
         held = runs.hold
@@ -37,9 +39,14 @@ def show(console: Console, template: str, phases: Sequence[str]) -> None:
             summary = summary_from_json(closed) if closed else None
             counts = ("", "", "") if summary is None else _counts(summary)
             opened = f"{run.opened_at:%Y-%m-%d %H:%M}"
+            told.append({"phase": phase, "run": run.number, "state": str(run.state), "opened": run.opened_at,
+                         "by": run.opened_by, "kept": _kept(run, held), "summary": closed})  # fmt: skip
             table.add_row(
                 phase, str(run.number), run.state, opened, escape(run.opened_by), *counts, escape(_kept(run, held))
             )
+    if as_json:
+        say_json(console, told)
+        return
     if not table.row_count:
         console.print(f"No run of {escape(template)} yet: `isync migrate {escape(template)}`.")
         return
@@ -87,10 +94,13 @@ def errors(
     objects: Sequence[str] = (),
     code: str = "",
     export: Path | None = None,
+    as_json: bool = False,
 ) -> None:
     """Print the rows that did not get through, grouped by what Salesforce said; with `export` write all of them."""
     from isync_dagster.migration.refusals import refusals
 
+    screen, console = console, quiet_console() if as_json else console
+    told: list[dict[str, Any]] = []
     settings = Settings.from_env()
     plan = load_plans(settings, [template])[template]
     wanted = [plan.object(name).object for name in objects]
@@ -110,6 +120,7 @@ def errors(
             if not groups:
                 continue
             shown = True
+            told += [{"phase": phase, "run": run.number, "object": found.object, **group} for group in groups]
             _print_groups(console, run, found.object, groups, top)
             written = found.export(export, datetime.now(UTC)) if export is not None else None
             if written is not None:
@@ -118,7 +129,9 @@ def errors(
         raise ConfigError(
             f"{template!r} has no run {number} in {', '.join(phases) or 'any phase'}: `isync runs {template}`."
         )
-    if not shown:
+    if as_json:
+        say_json(screen, told)
+    elif not shown:
         console.print("[green]✓[/] No refused rows.")
 
 

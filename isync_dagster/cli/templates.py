@@ -11,6 +11,7 @@ from rich.table import Table
 
 from isync_dagster.assets.factory import load_plans
 from isync_dagster.assets.settings import Settings
+from isync_dagster.cli.console import say_json
 from isync_dagster.plan.model import ObjectPlan, Plan
 
 
@@ -42,9 +43,12 @@ def check(console: Console, name: str | None) -> None:
             console.print(f"  [yellow]![/] {escape(warning)}", soft_wrap=True)
 
 
-def plan(console: Console, template: str) -> None:
+def plan(console: Console, template: str, as_json: bool = False) -> None:
     """Print the plan of a template: objects in load order, then what is deferred, left out and warned about."""
     found = load_plans(Settings.from_env(), [template])[template]
+    if as_json:
+        say_json(console, found.to_json())
+        return
     console.print(
         f"[bold]{escape(found.template)}[/]: "
         f"{found.source_alias} ({found.source_org_id}, API {found.source_api_version})"

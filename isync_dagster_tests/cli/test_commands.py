@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -174,6 +175,28 @@ def test_runs_are_listed_with_or_without_the_word(project: StoreVerbs) -> None:
     assert "│ accounts │ 1 │ closed │" in text
     assert "│ 10 │ 8 │ 2 │" in text
     assert flat(isync("runs", "list", "core")) == text
+
+
+def test_a_script_gets_json_and_nothing_else(project: StoreVerbs) -> None:
+    def said(*arguments: str) -> Any:
+        return json.loads(isync(*arguments, "--json").output)
+
+    assert [item["object"] for item in said("plan", "core")["objects"]] == ["Account", "Contact"]
+    assert said("runs", "core") == said("errors", "core") == []
+    project.refused = 2
+    done = said("migrate", "core", "--phase", "accounts")
+    assert (done["exit"], done["ended"], len(done["phases"])) == (0, "ok", 1)
+    assert done["phases"][0]["objects"][0]["states"] == {"inserted": 8, "failed": 2}
+    (run,) = said("runs", "core")
+    assert (run["phase"], run["run"], run["state"]) == ("accounts", 1, "closed")
+    assert run["summary"]["objects"][0]["extracted"] == 10
+    (group,) = said("errors", "core")
+    assert (group["object"], group["code"], group["rows"]) == ("Account", "DUPLICATE_VALUE", 2)
+    project.failing = {("relationships", "Account")}
+    judged = said("validate", "core")
+    assert (judged["exit"], judged["ended"]) == (int(Exit.VERIFICATION), "verification")
+    (one,) = [item for item in judged["checks"] if (item["object"], item["check"]) == ("Account", "relationships")]
+    assert (one["passed"], one["severity"]) == (False, "error")
 
 
 def test_errors_are_grouped_with_advice(project: StoreVerbs) -> None:
