@@ -47,7 +47,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "template check": ("isync template check", "isync template check core"),
     "runs list": ("isync runs core", "isync runs core -p base --json"),
     "runs abandon": ("isync runs abandon core -p base --why 'the filter was wrong'",),
-    "idmap export": ("isync idmap export core --to idmap", "isync idmap export core -o Account --to idmap"),
+    "idmap export": ("isync idmap export core --to map.csv", "isync idmap export core -o Account --to accounts.csv"),
     "idmap import": ("isync idmap import pairs.csv -t core -o Account",),
     "local-org start": ("isync local-org start --schema force-app --data data/plan.json",),
     "local-org make": ("isync local-org make dev --schema describes --data rows.parquet",),

@@ -90,20 +90,21 @@ DEFAULTS = Rates(
         "closing": Line(1.1, 0.0002),
     },
     calls={
-        "extract": Line(5, 0.00005),
-        "preflight": Line(29, 0.0),
+        "extract": Line(4.6, 0.00005),
+        "preflight": Line(33, 0.0),
         "remap": Line(1.4, 0.0),
-        "load": Line(9.2, 0.0002),
-        "relink": Line(1, 0.0002),
-        "closing": Line(13, 0.003),
+        "load": Line(6.6, 0.0002),
+        "relink": Line(0.5, 0.0002),
+        "closing": Line(13, 0.0033),
     },
     together=0.42,
     low=UNLEARNED[0],
     high=UNLEARNED[1],
     runs=0,
 )
-"""Bases are fitted to a demo of 3,000 records between two local orgs, on two processors with much other work; what a row
-adds did not show at that size and is a cautious guess. Both are why the range is `UNLEARNED`."""
+"""Bases are fitted to the three phases of a demo of 3,000 records between two local orgs, those of the seconds on two
+processors with much other work; what a row adds to extract, load and relink did not show at that size and follows from the
+size of a Bulk page or job. Of an org on the net they say little, which is why the range is `UNLEARNED`."""
 
 
 def storage_mb(object: str, rows: int) -> float:

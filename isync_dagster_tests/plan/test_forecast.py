@@ -47,6 +47,31 @@ def test_rates_are_learned_and_the_range_holds_every_run() -> None:
     assert few.high - few.low > 0.5, "one run says little"
 
 
+DEMO = {
+    "foundation": (162, 56.3, [(207, 147, 30, 1), (8, 4, 0, 1), (20, 12, 0, 0), (2, 2, 0, 0), (414, 384, 10, 1),
+                               (24, 12, 0, 0), (60, 52, 0, 0)]),
+    "sales": (141, 34.1, [(207, 207, 0, 1), (296, 296, 0, 1), (296, 296, 0, 1), (236, 236, 0, 0), (325, 325, 0, 1),
+                          (38, 38, 0, 1), (53, 53, 0, 1), (106, 106, 0, 0)]),
+    "service": (125, 34.8, [(192, 192, 0, 1), (22, 22, 0, 1), (103, 103, 0, 0), (66, 66, 0, 0), (88, 88, 0, 0),
+                            (177, 177, 0, 0), (59, 59, 0, 1)]),
+}  # fmt: skip
+"""Phase of the demo with 3,000 records -> calls and seconds that it took on a busy machine, and per object the rows read,
+inserted and updated, and whether it has a second pass: measured with the verbs as they are."""
+
+
+@pytest.mark.parametrize("phase", DEMO)
+def test_the_first_forecast_of_the_demo_is_near_what_it_took(phase: str) -> None:
+    calls, seconds, rows = DEMO[phase]
+    objects = [
+        of_object(DEFAULTS, "Account", read=read, inserts=inserts, updates=updates, relink=bool(again))
+        for read, inserts, updates, again in rows
+    ]
+    read, sent = sum(row[0] for row in rows), sum(row[1] + row[2] for row in rows)
+    whole = of_phase(DEFAULTS, objects, read=read, sent=sent)
+    assert whole.calls == pytest.approx(calls, rel=0.2)
+    assert whole.seconds * DEFAULTS.low <= seconds <= whole.seconds * DEFAULTS.high
+
+
 def test_storage_and_batches_are_salesforces() -> None:
     assert storage_mb("Account", 1_024) == 2.0
     assert (storage_mb("Campaign", 1_024), storage_mb("CampaignMember", 1_024)) == (8.0, 1.0)
