@@ -1,16 +1,16 @@
 """Which process works on a run, and is it alive? Runs whose process is gone are ended, their pool slots freed.
 
 A killed process leaves its run as started and its slots as taken, and every later run would wait for them. The
-executor signs the run with host, process id and the process's start time, since ids are used again.
+executor signs the run with its machine, process id and the process's start time, since ids are used again.
 """
 
 from __future__ import annotations
 
-import os
-import socket
-from pathlib import Path
+import json
 
 import dagster as dg
+
+from isync_dagster.store.process import Process
 
 WORKER_TAG = "isync/worker"
 
@@ -21,24 +21,19 @@ UNFINISHED = [
 ]
 
 
-def signature(pid: int | None = None) -> str:
-    """`host:pid:start` of a process (this one); `start` is empty where the system does not tell."""
-    number = os.getpid() if pid is None else pid
-    return f"{socket.gethostname()}:{number}:{_started(number)}"
+def signature(process: Process | None = None) -> str:
+    """A process (this one) as the tag of its run."""
+    return json.dumps((process or Process.current()).to_json())
 
 
 def is_dead(signed: str) -> bool:
-    """True where the signed process was on this host and is no more; never a guess about another host."""
-    host, pid, started = signed.rsplit(":", 2)
-    if host != socket.gethostname() or not pid.isdigit():
-        return False
+    """True where the signed process was on this machine and is no more; never a guess about another machine."""
     try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
+        process = Process.from_json(json.loads(signed))
+    except (ValueError, KeyError, TypeError):
+        # Signed by an earlier version: nothing is known of it.
         return False
-    return bool(started) and _started(int(pid)) != started
+    return process.is_alive_here(Process.current()) is False
 
 
 def reap(instance: dg.DagsterInstance) -> list[str]:
@@ -56,14 +51,3 @@ def reap(instance: dg.DagsterInstance) -> list[str]:
             if holder is None or holder.is_finished:
                 events.free_concurrency_slots_for_run(run_id)
     return ended
-
-
-def _started(pid: int) -> str:
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return ""
-    # The name in brackets may hold blanks: fields are counted after it; start time is field 22.
-    fields = text.rpartition(")")[2].split()
-    # One that has ended and was not waited for yet is no process any more.
-    return "" if fields[0] in ("Z", "X") else fields[19]

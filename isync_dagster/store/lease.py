@@ -19,7 +19,8 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -35,6 +36,8 @@ from isync_dagster.store.process import Process
 
 TTL = timedelta(seconds=120)
 TRIES = 200
+LOOK = 2.0
+"""Seconds between two looks of one who waits."""
 
 _left: set[str] = set()
 """Members of this process that have left: their files may stay where the store refused to be written to."""
@@ -59,6 +62,7 @@ class LeaseDesk:
     ttl: timedelta = TTL
     clock: Clock = utc_now
     me: Process = field(default_factory=Process.current)
+    pause: Callable[[float], None] = time.sleep
     copy: UPath | None = None
     """Where people look: the holder as one JSON file, there while the lease is held."""
 
@@ -99,9 +103,32 @@ class LeaseDesk:
                 return
         raise StoreError(f"The lease of {self.subject} changes hands too fast. Run again.", path=str(self.folder))
 
-    def acquire_alone(self, holder: str) -> Lease:
-        """The lease for one worker only, under a label that no other has."""
-        return self.acquire(f"{holder} {secrets.token_hex(8)}", holder)
+    def acquire_alone(self, holder: str, *, patient: bool = False) -> Lease:
+        """The lease for one worker only, under a label that no other has.
+
+        A holder on another machine cannot be seen to be dead. With `patient` one waits until it renews, which raises
+        `LeaseHeldError` as at once without it, or until it has not for the TTL: then the lease is taken over.
+        """
+        label = f"{holder} {secrets.token_hex(8)}"
+        first: dict[str, str] | None = None
+        while True:
+            try:
+                return self.acquire(label, holder)
+            except LeaseHeldError:
+                unseen = self._unseen() if patient else {}
+                if not unseen or (first is not None and unseen != first):
+                    raise
+                first = unseen
+            self.pause(min(LOOK, self.ttl.total_seconds() / 8))
+
+    def _unseen(self) -> dict[str, str]:
+        """Member -> when it renewed, of a holder whose living members are all on other machines; else empty."""
+        top = self.top()
+        members = self.members(top.label) if top is not None and top.action != "free" else {}
+        live = {name: data for name, data in members.items() if name not in _left and self._alive(data)}
+        if any(Process.from_json(data).is_alive_here(self.me) is not None for data in live.values()):
+            return {}
+        return {name: str(data["renewed_at"]) for name, data in live.items()}
 
     def holder(self) -> dict[str, Any] | None:
         """Who holds the lease (label, holder, host, pid, taken_at, renewed_at, live), or None."""

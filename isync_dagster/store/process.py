@@ -30,7 +30,11 @@ class Process:
     @classmethod
     def current(cls) -> Process:
         """This process."""
-        pid = os.getpid()
+        return cls.of(os.getpid())
+
+    @classmethod
+    def of(cls, pid: int) -> Process:
+        """The process of this machine that has the id now."""
         return cls(socket.gethostname(), pid, _machine(), _start(pid) or 0)
 
     @classmethod

@@ -270,10 +270,11 @@ class Run:
     def claim(self, step: str, object: str, holder: str) -> Lease:
         """The right of one worker to act on one step of an object: a lease that is never shared.
 
-        Raises `LeaseHeldError` while another worker that is alive has it.
+        Raises `LeaseHeldError` while another worker that is alive has it; one on another machine that may be dead is
+        waited for until that is clear, at most the lease's time to live.
         """
         desk = LeaseDesk(self.layout.claim(step, object), f"{step} of {object} in run {self.label}", clock=self.clock)
-        return desk.acquire_alone(holder)
+        return desk.acquire_alone(holder, patient=True)
 
     def write_verdict(self, object: str, name: str, verdict: Mapping[str, Any]) -> None:
         """Keep the result of a check; a newer one takes its place."""

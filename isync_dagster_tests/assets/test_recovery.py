@@ -16,6 +16,7 @@ from isync_dagster.assets.recovery import recovery_jobs, recovery_sensors, share
 from isync_dagster.assets.resources import RunOptionsResource, Workbench
 from isync_dagster.assets.settings import Settings
 from isync_dagster.assets.worker import WORKER_TAG, signature
+from isync_dagster.store.process import Process
 from isync_dagster.store.store import Store
 from isync_dagster_tests.assets.plans import small_plan
 
@@ -72,7 +73,7 @@ def test_the_reaper_ends_what_a_killed_process_left(bench: Workbench) -> None:
     )
     assert process.stdout is not None
     assert int(process.stdout.read(len(str(process.pid)))) == process.pid
-    signed = signature(process.pid)
+    signed = signature(Process.of(process.pid))
     (sensor,) = shared_sensors()
 
     @dg.job

@@ -3,11 +3,13 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import dagster as dg
 import pytest
 
 from isync_dagster.assets.worker import WORKER_TAG, is_dead, reap, signature
+from isync_dagster.store.process import Process
 
 
 @pytest.fixture
@@ -20,7 +22,7 @@ def instance(tmp_path):
 def killed() -> str:
     """The signature of a process that was killed."""
     process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
-    signed = signature(process.pid)
+    signed = signature(Process.of(process.pid))
     process.kill()
     process.wait()
     return signed
@@ -37,12 +39,14 @@ def started(instance: dg.DagsterInstance, signed: str) -> dg.DagsterRun:
 
 
 def test_a_process_is_known_by_its_start_too() -> None:
+    me = Process.current()
     assert not is_dead(signature())
     assert is_dead(killed())
-    host, pid, _ = signature().rsplit(":", 2)
-    assert is_dead(f"{host}:{pid}:1"), "the id was given to another process"
-    assert not is_dead("another-host:1:1")
-    assert not is_dead(f"{host}:1:{signature(1).rsplit(':', 1)[1]}"), "a process of another user is alive"
+    assert is_dead(signature(replace(me, started=1))), "the id was given to another process"
+    assert not is_dead(signature(replace(me, machine="another boot", pid=1, started=1)))
+    assert not is_dead(signature(replace(me, machine="another container of this host", started=1)))
+    assert not is_dead(signature(Process.of(1))), "a process of another user is alive"
+    assert not is_dead(f"{me.host}:1:1"), "the tag of an earlier version says nothing"
 
 
 def test_dead_runs_are_ended_and_their_slots_freed(instance: dg.DagsterInstance) -> None:
@@ -56,12 +60,11 @@ def test_dead_runs_are_ended_and_their_slots_freed(instance: dg.DagsterInstance)
     assert states[dead.run_id] is dg.DagsterRunStatus.FAILURE
     assert states[alive.run_id] is states[unsigned.run_id] is dg.DagsterRunStatus.STARTED
     assert events.get_concurrency_run_ids() == {alive.run_id}
-    assert os.getpid() == int(signature().split(":")[-2])
 
 
 def test_a_killed_process_that_nobody_waited_for_is_dead() -> None:
     process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
-    signed = signature(process.pid)
+    signed = signature(Process.of(process.pid))
     process.kill()
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
     assert is_dead(signed)

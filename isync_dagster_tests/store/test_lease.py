@@ -130,6 +130,43 @@ def test_a_lease_of_another_machine_is_stale_after_the_ttl(desk: LeaseDesk, far:
     new.check()
 
 
+def test_the_patient_take_over_from_another_machine_when_it_is_silent(
+    desk: LeaseDesk, far: LeaseDesk, time: Time
+) -> None:
+    far.acquire_alone("the one whose machine went down")
+    time.forward(60)
+    waited: list[float] = []
+
+    def pause(seconds: float) -> None:
+        waited.append(seconds)
+        time.forward(seconds)
+
+    replace(desk, pause=pause).acquire_alone("ada", patient=True).check()
+    assert 60 <= sum(waited) < 63, "no longer than it takes to be sure"
+
+
+def test_the_patient_are_refused_once_the_other_machine_renews(desk: LeaseDesk, far: LeaseDesk, time: Time) -> None:
+    other = far.acquire_alone("bob")
+
+    def pause(seconds: float) -> None:
+        time.forward(seconds)
+        other.renew()
+
+    with pytest.raises(LeaseHeldError, match="written to by bob"):
+        replace(desk, pause=pause).acquire_alone("ada", patient=True)
+    other.check()
+
+
+def test_the_patient_do_not_wait_for_a_process_that_they_see(desk: LeaseDesk) -> None:
+    desk.acquire_alone("bob")
+    with pytest.raises(LeaseHeldError, match="written to by bob"):
+        replace(desk, pause=_never).acquire_alone("ada", patient=True)
+
+
+def _never(_: float) -> None:
+    raise AssertionError("nobody is waited for")
+
+
 def test_a_living_process_of_this_machine_keeps_it_whatever_the_clock(desk: LeaseDesk, time: Time) -> None:
     desk.acquire("demo/all/1", "ada")
     time.forward(10**6)

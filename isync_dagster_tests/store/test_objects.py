@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import builtins
+import tempfile
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -162,3 +164,16 @@ def test_without_its_package_the_error_says_what_to_install(monkeypatch: pytest.
     monkeypatch.setattr(builtins, "__import__", missing)
     with pytest.raises(StoreError, match=r"pip install 'isync_dagster\[s3\]'"):
         Store.open("s3://bucket/store")
+
+
+def test_what_a_killed_process_left_waiting_is_swept_when_old(
+    s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    store = Store.open(f"{s3}/{uuid.uuid4().hex}")
+    with objects.temporary(store.root / "a.parquet") as place:
+        place.write_bytes(b"rows")
+        assert place.parent.stat().st_mode & 0o777 == 0o700
+        assert store.sweep() == 0
+        assert store.sweep(timedelta(seconds=-60)) == 1
+        assert list(tmp_path.iterdir()) == []
