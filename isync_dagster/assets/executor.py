@@ -38,6 +38,7 @@ from dagster._core.execution.step_dependency_config import (
 from dagster._core.execution.tags import get_tag_concurrency_limits_config
 from dagster._core.executor.base import Executor
 
+from isync_dagster.assets import remote
 from isync_dagster.assets.cancellation import Token
 from isync_dagster.assets.worker import WORKER_TAG, signature
 
@@ -289,7 +290,7 @@ LIMITS = [{"key": "isync/size", "value": "huge", "limit": 2}]
 
 
 def executor(name: str, max_concurrent: int | None = None) -> dg.ExecutorDefinition:
-    """The executor of that name: `threads`, `processes` or `in_process` (setting `ISYNC_EXECUTOR`)."""
+    """The executor of that name (setting `ISYNC_EXECUTOR`): threads, processes, in_process, celery or k8s."""
     many = max_concurrent or MAX_CONCURRENT
     if name == "threads":
         return threaded_executor.configured({"max_concurrent": many, "tag_concurrency_limits": LIMITS}, name="threads")
@@ -298,4 +299,9 @@ def executor(name: str, max_concurrent: int | None = None) -> dg.ExecutorDefinit
         preload = {"forkserver": {"preload_modules": ["isync_dagster.assets.warm"]}}
         config = {"max_concurrent": many, "start_method": preload, "tag_concurrency_limits": LIMITS}
         return dg.multiprocess_executor.configured(config, name="processes")
+    if name == "celery":
+        # How many steps at a time is the workers' own setting.
+        return remote.celery()
+    if name == "k8s":
+        return remote.k8s(many, LIMITS)
     return dg.in_process_executor

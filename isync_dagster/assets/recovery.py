@@ -12,11 +12,10 @@ import dagster as dg
 from pydantic import Field
 
 from isync_dagster.assets import keys
-from isync_dagster.assets.cancellation import Token
 from isync_dagster.assets.launch import phases_in_order
 from isync_dagster.assets.markdown import table
 from isync_dagster.assets.resources import RunOptionsResource, Workbench
-from isync_dagster.assets.work import boundary
+from isync_dagster.assets.work import boundary, cancelled
 from isync_dagster.assets.worker import reap
 from isync_dagster.errors import ConfigError
 
@@ -92,7 +91,7 @@ def _job(context: dg.OpExecutionContext, workbench: Workbench, options: Any, pla
         plan.template,
         plan.phase(phase).name,
         options,
-        cancelled=Token(run_id).is_set,
+        cancelled=cancelled(context, workbench),
         opened_by=f"Dagster run {run_id}",
         session=run_id,
     )

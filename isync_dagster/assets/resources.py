@@ -128,6 +128,9 @@ class Workbench:
                 from isync_dagster.store.store import Store
 
                 self._store = Store.open(self.settings.store)
+                if self.settings.is_remote:
+                    # Each machine for itself: its rights and its clock are its own.
+                    self._store.check_writable()
             return self._store
 
     def job(

@@ -9,7 +9,9 @@ from pathlib import Path
 
 from isync_dagster.errors import ConfigError
 
-EXECUTORS = ("threads", "processes", "in_process")
+EXECUTORS = ("threads", "processes", "in_process", "celery", "k8s")
+REMOTE = ("celery", "k8s")
+"""Executors whose steps run on other machines (docs/deploy.md)."""
 
 
 @dataclass(frozen=True)
@@ -23,9 +25,14 @@ class Settings:
     orgs: Path
     """orgs.yaml (`ISYNC_ORGS`, default `<templates>/orgs.yaml`)."""
     executor: str = "threads"
-    """How steps run (`ISYNC_EXECUTOR`): threads, processes or in_process."""
+    """How steps run (`ISYNC_EXECUTOR`): threads, processes or in_process; celery or k8s on other machines."""
     max_concurrent: int | None = None
     """Steps of one run at the same time (`ISYNC_MAX_CONCURRENT`)."""
+
+    @property
+    def is_remote(self) -> bool:
+        """True where steps run on other machines than the process that drives the run."""
+        return self.executor in REMOTE
 
     @property
     def snapshots(self) -> Path:
@@ -38,7 +45,7 @@ class Settings:
 
         >>> Settings.from_env({"ISYNC_EXECUTOR": "thread"})
         Traceback (most recent call last):
-        isync_dagster.errors.ConfigError: ISYNC_EXECUTOR is 'thread': it takes threads, processes or in_process.
+        isync_dagster.errors.ConfigError: ISYNC_EXECUTOR is 'thread': it takes threads, processes, in_process, celery or k8s.
         """
         values = os.environ if environment is None else environment
         templates = Path(values.get("ISYNC_TEMPLATES") or "templates")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from isync_dagster.assets.cancellation import Token
+from isync_dagster.assets.cancellation import RunStatus, Token
 from isync_dagster.errors import IsyncError, TransientError
 from isync_dagster.migration.model import Progress, RunOptions, SyncJob
 
@@ -41,11 +41,17 @@ def sync_job(
         template,
         phase,
         options,
-        cancelled=Token(run_id).is_set,
+        cancelled=cancelled(context, workbench),
         progress=Reporter(context, template, phase),
         opened_by=f"Dagster run {run_id}",
         session=run_id,
     )
+
+
+def cancelled(context: dg.OpExecutionContext | dg.AssetExecutionContext, workbench: Workbench) -> Callable[[], bool]:
+    """What says whether the step's run was asked to stop."""
+    run_id = context.run.run_id
+    return (RunStatus(context.instance, run_id) if workbench.settings.is_remote else Token(run_id)).is_set
 
 
 class Reporter:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
@@ -80,6 +81,20 @@ def release_all() -> None:
         stack.close()
     for act in after:
         act()
+
+
+def hand_over(seconds: float = 10.0) -> None:
+    """As `release_all`, once another process of each run holds its lease too, or after so many seconds.
+
+    For processes that live on when their step ends: the run goes on elsewhere, and must not lose the lease.
+    """
+    with _lock:
+        leases = [lease for lease, _ in _held.values()]
+    until = time.monotonic() + seconds
+    for lease in leases:
+        while not lease.desk.others(lease.label) and time.monotonic() < until:
+            time.sleep(0.2)
+    release_all()
 
 
 def _key(job: SyncJob, run: Run) -> tuple[str, str, str]:
