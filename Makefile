@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo ui test slow faults browser conformance check format bench bench-locks bench-steps screenshots clean help
+.PHONY: demo ui test slow faults distributed browser conformance check format bench bench-locks bench-steps screenshots clean help
 
 help:
 	@echo "make demo         two local orgs, the demo migration, its checks and a report"
@@ -15,6 +15,7 @@ help:
 	@echo "make bench-steps  what a step costs under each executor"
 	@echo "make slow         the longer tests of stop, retry, settle, rollback, killed runs"
 	@echo "make faults       every fault at every point, and a random walk: the proof of docs/guarantees.md"
+	@echo "make distributed  two Celery workers, redis, PostgreSQL, S3; one worker is killed: the proof of docs/deploy.md"
 	@echo "make browser      a person at the Dagster UI and the report, in a real Chromium"
 	@echo "make conformance  the local org against simple-salesforce, jsforce and the sf CLI (needs npm for the last two)"
 	@echo "make screenshots  pictures of the UI into docs/images (needs chromium)"
@@ -36,6 +37,9 @@ faults: $(STAMP)
 	@rm -rf .isync/faults && mkdir -p .isync/faults
 	@ISYNC_FAULTS_BOARD="$(CURDIR)/.isync/faults" $(BIN)/pytest -q -n 2 --dist worksteal -m "slow or not slow" \
 		isync_dagster_tests/faults $(ARGS)
+
+distributed: $(STAMP)
+	@sh scripts/distributed.sh $(BIN) $(ARGS)
 
 browser: $(STAMP)
 	@$(BIN)/pytest -q -n 0 -m "browser" isync_dagster_tests/browser isync_dagster_tests/report $(ARGS)

@@ -9,6 +9,7 @@ back finds its claim to the step taken, or keeps it, and then the second attempt
 
 from __future__ import annotations
 
+import logging
 import sys
 import threading
 import warnings
@@ -43,6 +44,8 @@ SETTINGS: Mapping[str, Any] = {
     # A worker's processes keep their logins and connections; they are renewed now and then.
     "worker_max_tasks_per_child": 500,
 }
+log = logging.getLogger("isync.celery")
+
 EVERY = 3.0
 """Seconds between two roll calls."""
 MISSED = 6
@@ -78,7 +81,8 @@ class Roster(threading.Thread):
         """One roll call. Where the broker does not answer, nobody has missed anything."""
         try:
             answers = self._app.control.ping(timeout=2.0)
-        except OSError:
+        except Exception as error:  # noqa: BLE001 (each broker's client has errors of its own; the next call tells)
+            log.warning("The workers cannot be asked whether they live: %s", error)
             return
         there = {name for answer in answers for name in answer}
         with self._lock:
