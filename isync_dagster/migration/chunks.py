@@ -96,12 +96,18 @@ def cut(
     if rows.height > by.batch_rows and len(locked) > 1:
         hot = _hot(payload, locked[1:], by.batch_rows)
         rows = rows if hot is None else narrow.collect(hot)
-    plain = rows.filter(~pl.col("_collections"))
+    literal_rows = rows.filter("_collections")
+    # Copied only where there is something to leave out.
+    plain = rows.filter(~pl.col("_collections")) if literal_rows.height else rows
     small = repeatable and plain.height <= by.collections_rows
-    lanes = [(~pl.col("_collections") if hot is None else ~pl.col("_collections") & ~hot, plain.filter(~pl.col("hot")))]
-    if hot is not None:
-        lanes.append((~pl.col("_collections") & hot, plain.filter("hot")))
-    lanes.append((pl.col("_collections"), rows.filter("_collections")))
+    if hot is None:
+        lanes = [(~pl.col("_collections"), plain)]
+    else:
+        lanes = [
+            (~pl.col("_collections") & ~hot, plain.filter(~pl.col("hot"))),
+            (~pl.col("_collections") & hot, plain.filter("hot")),
+        ]
+    lanes.append((pl.col("_collections"), literal_rows))
     for place, (which, lane) in enumerate(lanes):
         part = payload.filter(which).drop("_collections")
         literal = place == len(lanes) - 1

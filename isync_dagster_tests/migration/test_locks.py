@@ -181,7 +181,7 @@ def test_rows_without_a_lock_are_sent_again_alone_a_batch_at_a_time(
 
 
 @pytest.mark.usefixtures("unsorted")
-@pytest.mark.parametrize("moment", [1, 3])
+@pytest.mark.parametrize("moment", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_a_process_that_is_killed_while_it_parts_them_goes_on(
     world: World, monkeypatch: pytest.MonkeyPatch, moment: int
 ) -> None:
