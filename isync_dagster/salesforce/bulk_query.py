@@ -163,7 +163,9 @@ class BulkQuery:
         total = sum(page.rows for page in kept.values())
         # the two ways of paging cut the result at different rows, so a download ends the way it began
         began_chained = any(page.chained for page in kept.values())
-        references = iter([PageRef(0, None, chained=True)]) if began_chained else self.pages(job_id)
+        # The pages of a result that fits one are not asked for: it is fetched at once.
+        in_one = not kept and processed is not None and processed <= self._max_records
+        references = iter([PageRef(0, None, chained=True)]) if began_chained or in_one else self.pages(job_id)
         first = next(references)
         if first.chained:
             pages = self._chain(job_id, first, folder, kept, left_out, cancelled)

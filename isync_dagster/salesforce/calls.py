@@ -326,9 +326,10 @@ def _only_reads(call: Call) -> bool:
     """True for a call that changes no record and no setting: a read, a query job, a batch of reads."""
     if call.method in _ALWAYS_REPEATABLE or re.search(r"/jobs/query(/|$)", call.path):
         return True
-    if not call.path.endswith("/composite/batch") or not isinstance(call.body, bytes):
+    listed = {"batch": "batchRequests", "composite": "compositeRequest"}.get(call.path.rsplit("/", 1)[-1])
+    if "/composite" not in call.path or listed is None or not isinstance(call.body, bytes):
         return False
-    return all(item.get("method") == "GET" for item in json_module.loads(call.body)["batchRequests"])
+    return all(item.get("method") == "GET" for item in json_module.loads(call.body)[listed])
 
 
 @contextmanager

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -15,6 +17,7 @@ import polars as pl
 
 from isync_dagster.errors import OrgsError, RequestError, TransientError
 from isync_dagster.salesforce.calls import OrgCalls
+from isync_dagster.salesforce.composite import QUERIES, together
 from isync_dagster.salesforce.orgs import OrgConfig
 from isync_dagster.salesforce.rows import frame_of
 from isync_dagster.salesforce.tuning import Tuning
@@ -23,9 +26,18 @@ from isync_dagster.schema.snapshot import OrgIdentity
 
 # A request line and headers of more than 16,384 bytes are refused with 414 or 431.
 _LONGEST_SOQL = 15_000
+DESCRIBES = 10
+"""Describes in one call: one of a big object is a megabyte."""
 HEARD_LATELY = 600.0
 """Seconds for which the clock of this machine stands in for the org's: it may go a little faster or slower."""
 _COUNT = re.compile(r"\s*SELECT\s+COUNT\(\s*\)\s+FROM\s", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Deleted:
+    """A query that shows the rows of the recycle bin and archived ones too."""
+
+    soql: str
 
 
 class Org(OrgCalls):
@@ -37,6 +49,7 @@ class Org(OrgCalls):
     def __init__(self, config: OrgConfig, alias: str, tuning: Tuning | None = None) -> None:
         super().__init__(config, alias, tuning)
         self._identity: OrgIdentity | None = None
+        self._identifying = threading.Lock()
         self._described: dict[str, SObject] = {}
 
     @classmethod
@@ -46,34 +59,39 @@ class Org(OrgCalls):
 
     def identity(self) -> OrgIdentity:
         """Which org this is, asked once."""
-        if self._identity is None:
-            columns = "Id, Name, InstanceName, OrganizationType, IsSandbox"
-            try:
-                rows = self.query(f"SELECT {columns}, TrialExpirationDate FROM Organization")
-            except RequestError:
-                rows = self.query(f"SELECT {columns} FROM Organization").with_columns(
-                    TrialExpirationDate=pl.lit(None, pl.String)
-                )
-            if rows.height != 1:
-                raise OrgsError(
-                    f"org '{self.alias}': the user cannot read Organization, so it is not known which org this is"
-                )
-            row = rows.row(0, named=True)
-            kind = str(row["OrganizationType"] or "")
-            sandbox = row["IsSandbox"] == "true"
-            # scratch orgs and trials end on a date; nobody's business runs in a Developer Edition
-            practice = sandbox or "Developer" in kind or row["TrialExpirationDate"] is not None
-            self._identity = OrgIdentity(
-                alias=self.alias,
-                org_id=str(row["Id"]),
-                name=str(row["Name"] or ""),
-                api_version=self.api_version,
-                instance_url=self.instance_url,
-                is_sandbox=sandbox,
-                organization_type=kind,
-                is_production=not practice,
-            )
+        # All threads begin with it, and one of them asks.
+        with self._identifying:
+            if self._identity is None:
+                self._identity = self._asked_identity()
         return self._identity
+
+    def _asked_identity(self) -> OrgIdentity:
+        columns = "Id, Name, InstanceName, OrganizationType, IsSandbox"
+        try:
+            rows = self.query(f"SELECT {columns}, TrialExpirationDate FROM Organization")
+        except RequestError:
+            rows = self.query(f"SELECT {columns} FROM Organization").with_columns(
+                TrialExpirationDate=pl.lit(None, pl.String)
+            )
+        if rows.height != 1:
+            raise OrgsError(
+                f"org '{self.alias}': the user cannot read Organization, so it is not known which org this is"
+            )
+        row = rows.row(0, named=True)
+        kind = str(row["OrganizationType"] or "")
+        sandbox = row["IsSandbox"] == "true"
+        # scratch orgs and trials end on a date; nobody's business runs in a Developer Edition
+        practice = sandbox or "Developer" in kind or row["TrialExpirationDate"] is not None
+        return OrgIdentity(
+            alias=self.alias,
+            org_id=str(row["Id"]),
+            name=str(row["Name"] or ""),
+            api_version=self.api_version,
+            instance_url=self.instance_url,
+            is_sandbox=sandbox,
+            organization_type=kind,
+            is_production=not practice,
+        )
 
     def require_writable(self) -> OrgIdentity:
         """The identity of an org that may be written to; OrgsError for production without `allow_production`."""
@@ -119,6 +137,32 @@ class Org(OrgCalls):
         """As `describe`, asked once a connection."""
         return self._described.get(name) or self.describe(name)
 
+    def is_described(self, name: str) -> bool:
+        """True where `described` needs no call."""
+        return name in self._described
+
+    def object_of(self, record_id: str) -> str | None:
+        """The object that an id belongs to, by its first three characters, of those that were described so far."""
+        prefix = record_id[:3]
+        return next((name for name, found in list(self._described.items()) if found.key_prefix == prefix), None)
+
+    def describe_all(self, names: Iterable[str]) -> Mapping[str, SObject]:
+        """The describes of these objects as they are now, several a call; what `described` gives from now on.
+
+        An object that cannot be described like this is left out: `describe` says why.
+        """
+        listed = [name for name in dict.fromkeys(names) if re.fullmatch(r"[A-Za-z]\w*", name)]
+        found: dict[str, SObject] = {}
+        for start in range(0, len(listed), DESCRIBES):
+            some = listed[start : start + DESCRIBES]
+            for name, answer in zip(
+                some, together(self, [self.path(f"sobjects/{name}/describe") for name in some]), strict=True
+            ):
+                if answer is not None:
+                    found[name] = SObject.from_json(answer)
+        self._described |= found
+        return found
+
     def describe_global(self) -> list[dict[str, Any]]:
         """The entries of the global describe: every object that the user sees, with its flags."""
         answer: Any = self.simple.describe()
@@ -148,14 +192,71 @@ class Org(OrgCalls):
             )
 
         def whole() -> pl.DataFrame:
-            frames = list(self._query_frames("queryAll" if include_deleted else "query", soql))
-            return pl.concat(frames, how="diagonal") if len(frames) > 1 else frames[0]
+            return self._whole(soql, self._query_page("queryAll" if include_deleted else "query", {"q": soql}))
 
         return self.tuning.repeat(whole)
 
-    def _query_frames(self, resource: str, soql: str) -> Iterator[pl.DataFrame]:
-        """A frame a page. A cursor that the org dropped on the way is TransientError: the query starts anew."""
-        answer = self._query_page(resource, {"q": soql})
+    def query_few(self, soql: str, most: int, *, include_deleted: bool = False) -> pl.DataFrame | int:
+        """As `query` where there are no more than `most` rows, else how many there are: known from the first page."""
+        if len(quote_plus(soql)) > _LONGEST_SOQL:
+            return self.query(soql, include_deleted=include_deleted)
+
+        def few() -> pl.DataFrame | int:
+            answer = self._query_page("queryAll" if include_deleted else "query", {"q": soql})
+            return int(answer["totalSize"]) if int(answer["totalSize"]) > most else self._whole(soql, answer)
+
+        return self.tuning.repeat(few)
+
+    def queries(self, asked: Sequence[str | Deleted], most: int | None = None) -> list[pl.DataFrame | int]:
+        """The answers of several queries, five a call (`composite`): rows as `query` gives them.
+
+        With `most` the number of rows where there are more. A text that is too long for a URL may be asked for like this.
+        What the org refuses to answer among others is asked by itself, and its error is raised.
+        """
+        found: list[pl.DataFrame | int] = []
+        for start in range(0, len(asked), QUERIES):
+            some = asked[start : start + QUERIES]
+            paths = [
+                self.path(f"queryAll?q={quote_plus(item.soql)}")
+                if isinstance(item, Deleted)
+                else self.path(f"query?q={quote_plus(item)}")
+                for item in some
+            ]
+            for item, answer in zip(some, together(self, paths, spelled=True), strict=True):
+                found.append(self._answered(item, answer, most))
+        return found
+
+    def queries_that_may_fail(self, asked: Sequence[str]) -> list[pl.DataFrame | None]:
+        """As `queries`, with None in the place of what the org refuses to answer."""
+        found: list[pl.DataFrame | None] = []
+        for start in range(0, len(asked), QUERIES):
+            some = asked[start : start + QUERIES]
+            answers = together(self, [self.path(f"query?q={quote_plus(soql)}") for soql in some], spelled=True)
+            found += [
+                None if answer is None else self._whole(soql, answer)
+                for soql, answer in zip(some, answers, strict=True)
+            ]
+        return found
+
+    def _answered(self, item: str | Deleted, answer: dict[str, Any] | None, most: int | None) -> pl.DataFrame | int:
+        soql = item.soql if isinstance(item, Deleted) else item
+        if answer is not None:
+            if most is not None and not _COUNT.match(soql) and int(answer["totalSize"]) > most:
+                return int(answer["totalSize"])
+            try:
+                return self._whole(soql, answer)
+            except TransientError:
+                # Its later pages were lost on the way: asked from the beginning.
+                pass
+        rows = self.query(soql, include_deleted=isinstance(item, Deleted))
+        return rows.height if most is not None and rows.height > most else rows
+
+    def _whole(self, soql: str, answer: dict[str, Any]) -> pl.DataFrame:
+        frames = list(self._frames(soql, answer))
+        return pl.concat(frames, how="diagonal") if len(frames) > 1 else frames[0]
+
+    def _frames(self, soql: str, answer: dict[str, Any]) -> Iterator[pl.DataFrame]:
+        """A frame a page from the first one on. A cursor that the org dropped is TransientError: the query starts anew."""
         expected, found = int(answer["totalSize"]), 0
         if _COUNT.match(soql):
             # the one query whose result is not among its records

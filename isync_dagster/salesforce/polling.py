@@ -10,10 +10,14 @@ from isync_dagster.salesforce.tuning import Tuning
 
 T = TypeVar("T")
 
-EARLY = 0.8
+EARLY = 1.0
 """The share of its expected time after which a job is first looked at."""
-LATE = 0.25
+LATE = 0.4
 """The share of the time waited so far that passes before the second look."""
+GUESS = 2e-5
+"""Seconds a row of a job where nothing is known yet."""
+FIRST = 1.0
+"""The longest time that is guessed."""
 
 
 class Pace:
@@ -38,10 +42,11 @@ class Pace:
     def expected(self, kind: str, rows: int, least: float, most: float) -> float:
         """Seconds that a job of so many rows will take, between `least` (where nothing is known) and `most`.
 
-        Of a kind that was not seen yet the latest job of any kind tells.
+        Of a kind that was not seen yet the latest job of any kind tells; of the first job a guess, `FIRST` seconds at most.
         """
-        known = self._seconds_a_row.get(kind, self._seconds_a_row.get("", 0.0))
-        return min(max(known * rows, least), most)
+        known = self._seconds_a_row.get(kind, self._seconds_a_row.get(""))
+        wanted = min(rows * GUESS, FIRST) if known is None else known * rows
+        return min(max(wanted, least), most)
 
 
 class WaitCancelled(OrgError):

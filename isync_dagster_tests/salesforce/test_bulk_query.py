@@ -85,14 +85,14 @@ def test_wait_polls_with_growing_pauses_until_the_job_is_complete(server: Script
 
 
 def test_a_job_is_first_looked_at_when_it_is_likely_to_be_done(server: ScriptedOrg, org: Org, naps: Naps) -> None:
-    """By the pace of the job before: most of its time passes without a call, then the looks come closer."""
+    """By the pace of the job before: its time passes without a call, then the looks come closer."""
     org.pace.learn("query", 1_000, 2.0)
     states = [Reply(200, job_info("InProgress")), Reply(200, job_info(numberRecordsProcessed=3))]
     server.on("GET", f"jobs/query/{JOB}", states)
     calls = org.calls
     BulkQuery(org).wait(JOB, rows=1_000)
-    assert sum(naps.taken[:4]) == pytest.approx(1.6)
-    assert sum(naps.taken) == pytest.approx(1.6 + 0.4)
+    assert sum(naps.taken[:4]) == pytest.approx(2.0)
+    assert sum(naps.taken) == pytest.approx(2.0 + 0.8)
     assert org.calls - calls <= 3  # two looks, and the login where it was the first call
 
 
