@@ -89,6 +89,18 @@ def write_whole(path: UPath, data: bytes) -> None:
         publish(place, path)
 
 
+def copy(source: UPath, to: UPath) -> None:
+    """Give a file another name too, replacing what was there: files are never changed in place."""
+    with failing("copy", source), temporary(to) as place:
+        try:
+            os.link(source.path, place)
+        except OSError as error:
+            if error.errno not in NO_LINKS:
+                raise
+            shutil.copyfile(source.path, place)
+        publish(place, to)
+
+
 def write_new(path: UPath, data: bytes) -> bool:
     """Write a file whole if there is none of that name; False where there is one. One of many writers wins."""
     with failing("write", path):

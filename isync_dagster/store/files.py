@@ -27,6 +27,7 @@ from isync_dagster.store.medium import is_local, medium_of
 __all__ = [
     "Frame",
     "Schema",
+    "copy",
     "create_if_absent",
     "exists",
     "find",
@@ -104,6 +105,11 @@ def _plain(value: object) -> object:
 
 
 # ── bytes, listings, removal ─────────────────────────────────────────────────────────────────────────────
+
+
+def copy(source: UPath, to: UPath) -> None:
+    """Give a file of the store a second place in it."""
+    medium_of(source).copy(source, to)
 
 
 def write_bytes(path: UPath, data: bytes) -> None:

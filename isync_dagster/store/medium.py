@@ -39,6 +39,9 @@ class Medium(Protocol):
     def write_new(self, path: UPath, data: bytes) -> bool:
         """Write a file whole if there is none of that name; False where there is. One of many writers wins."""
 
+    def copy(self, source: UPath, to: UPath) -> None:
+        """The same bytes under another name, replacing what was there."""
+
     def read_bytes(self, path: UPath) -> bytes | None:
         """The bytes of a file, or None where there is none."""
 

@@ -161,6 +161,17 @@ class TestListing:
         assert files.find(root) == ["b.json", "x/a.json", "x/y/c.json"]
         assert files.find(root / "x") == ["a.json", "y/c.json"]
 
+    def test_a_copy_stays_as_it_was(self, root: UPath) -> None:
+        files.write_bytes(root / "a" / "x", b"first")
+        files.write_bytes(root / "b" / "x", b"old")
+        files.copy(root / "a" / "x", root / "b" / "x")
+        files.write_bytes(root / "a" / "x", b"second")
+        assert files.read_bytes(root / "b" / "x") == b"first"
+        files.remove_tree(root / "a")
+        assert (files.find(root), files.read_bytes(root / "b" / "x")) == (["b/x"], b"first")
+        with pytest.raises(StoreError):
+            files.copy(root / "a" / "x", root / "c" / "x")
+
     def test_a_missing_folder_is_empty(self, root: UPath) -> None:
         assert files.names(root / "none") == []
         assert files.find(root / "none") == []
