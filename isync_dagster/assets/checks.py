@@ -49,15 +49,18 @@ def template_checks(plan: "Plan") -> list[dg.AssetChecksDefinition]:
     """Every check of a template."""
     checks: list[dg.AssetChecksDefinition] = []
     for item in plan.objects:
-        blocking = {CONSERVATION: True, REJECTED_ROWS: not plan.settings.continue_on_error}
-        checks += [_checks(plan, item, by, blocking=blocking.get(by, False)) for by in judges_of(item)]
+        blocking = {CONSERVATION.verb: True, REJECTED_ROWS.verb: not plan.settings.continue_on_error}
+        checks += [_checks(plan, item, by, blocking=blocking.get(by.verb, False)) for by in judges_of(item)]
     return checks
 
 
 def _checks(plan: "Plan", item: "ObjectPlan", by: Judge, *, blocking: bool = False) -> dg.AssetChecksDefinition:
     """The checks that one judge answers: one definition, so that one read of the target serves them all."""
-    key = keys.asset_key(plan.template, item.object, by.stage)
-    specs = [dg.AssetCheckSpec(name, asset=key, description=DESCRIPTIONS[name], blocking=blocking) for name in by.names]
+    assets = {name: keys.asset_key(plan.template, item.object, stage) for name, stage in by.stages.items()}
+    specs = [
+        dg.AssetCheckSpec(name, asset=key, description=DESCRIPTIONS[name], blocking=blocking)
+        for name, key in assets.items()
+    ]
 
     @dg.multi_asset_check(
         name=f"{keys.group(plan.template, item.object)}__{by.verb}",
@@ -82,7 +85,7 @@ def _checks(plan: "Plan", item: "ObjectPlan", by: Judge, *, blocking: bool = Fal
         for name, result in found.items():
             if name not in wanted:
                 continue
-            yield dg.AssetCheckResult(asset_key=key, check_name=name, **result)
+            yield dg.AssetCheckResult(asset_key=assets[name], check_name=name, **result)
 
     return body
 
@@ -99,7 +102,7 @@ def _in_run(
     workbench: Workbench, options: RunOptions, plan: "Plan", item: "ObjectPlan", by: Judge, phase: str, run_id: str
 ) -> dict[str, dict[str, Any]]:
     """Judge the phase of the run. Another phase's stored failure is a warning: it must show, and not block this one."""
-    job = workbench.job(plan.template, phase, options)
+    job = workbench.job(plan.template, phase, options, session=run_id)
     if not job.in_phase(item.object):
         return _elsewhere(job, plan, item, by)
     made = {verdict.name: verdict for verdict in judge(job, item.object, by, run_id)}

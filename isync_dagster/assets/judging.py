@@ -19,28 +19,32 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Judge:
-    """A verb that checks an object, the stage it judges, and the names of the verdicts it gives."""
+    """A verb that checks an object, and the names of the verdicts it gives, each with the stage that it judges."""
 
     verb: str
-    stage: str
-    names: tuple[str, ...]
+    stages: Mapping[str, str]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of its verdicts."""
+        return tuple(self.stages)
 
 
-CONSERVATION = Judge("check_conservation", keys.LOAD, ("conservation",))
-REJECTED_ROWS = Judge("check_rejected_rows", keys.LOAD, ("rejected_rows",))
-AT_LAST = ("fields", "totals")
-"""Verdicts that wait for the last stage of an object: they come with the re-read that follows it."""
-TARGET = Judge("check_target", keys.LOAD, ("record_count", "relationships"))
-REFERENCES = Judge("check_references", keys.REMAP, ("references",))
-LAST_TARGET = Judge("check_target", keys.LOAD, ("record_count", "relationships", *AT_LAST))
-RELINKED = Judge("check_relinked", keys.RELINK, ("relinked", *AT_LAST))
-READ_THE_TARGET = (TARGET, LAST_TARGET, RELINKED)
+CONSERVATION = Judge("check_conservation", {"conservation": keys.LOAD})
+REJECTED_ROWS = Judge("check_rejected_rows", {"rejected_rows": keys.LOAD})
+REFERENCES = Judge("check_references", {"references": keys.REMAP})
+_LOADED = {"record_count": keys.LOAD, "relationships": keys.LOAD}
+TARGET = Judge("check_target", {**_LOADED, "fields": keys.LOAD, "totals": keys.LOAD})
+TARGET_AT_LAST = Judge(
+    "check_target", {**_LOADED, "relinked": keys.RELINK, "fields": keys.RELINK, "totals": keys.RELINK}
+)
+"""Of an object with a second pass: its checks wait for that, so that one re-read of the target serves them all."""
+READ_THE_TARGET = (TARGET, TARGET_AT_LAST)
 
 
 def judges_of(item: ObjectPlan) -> tuple[Judge, ...]:
-    """The judges of an object: what is judged at last hangs on its load or, where it has one, on its second pass."""
-    last = (TARGET, RELINKED) if item.has_relink else (LAST_TARGET,)
-    return (REFERENCES, CONSERVATION, REJECTED_ROWS, *last)
+    """The judges of an object."""
+    return (REFERENCES, CONSERVATION, REJECTED_ROWS, TARGET_AT_LAST if item.has_relink else TARGET)
 
 
 _locks: defaultdict[tuple[str, ...], threading.Lock] = defaultdict(threading.Lock)

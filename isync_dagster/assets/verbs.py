@@ -25,8 +25,7 @@ VERBS: dict[str, str | Callable[..., Any]] = {
     "check_references": "isync_dagster.migration.reference_check:check_references",
     "check_conservation": "isync_dagster.migration.checks:check_conservation",
     "check_rejected_rows": "isync_dagster.migration.checks:check_rejected_rows",
-    "check_target": "isync_dagster.migration.checks:verify_load",
-    "check_relinked": "isync_dagster.migration.checks:verify_relink",
+    "check_target": "isync_dagster.migration.checks:verify_target",
 }
 
 

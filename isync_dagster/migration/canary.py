@@ -15,7 +15,7 @@ from typing import Any
 import polars as pl
 
 from isync_dagster.errors import ConfigError, PreflightError
-from isync_dagster.migration.checks import check_conservation, check_rejected_rows, check_relinked, check_target
+from isync_dagster.migration.checks import check_conservation, check_rejected_rows, verify_target
 from isync_dagster.migration.extract import extract
 from isync_dagster.migration.finish import finish
 from isync_dagster.migration.load import load
@@ -172,9 +172,7 @@ def _judge(job: SyncJob, items: Sequence[ObjectPlan]) -> tuple[str, ...]:
     found = []
     for item in items:
         found += [check_conservation(job, item.object), check_rejected_rows(job, item.object)]
-        found += check_target(job, item.object)
-        if item.has_relink:
-            found.append(check_relinked(job, item.object))
+        found += verify_target(job, item.object)
     return tuple(f"{verdict.object}: {verdict.text}" for verdict in found if not verdict.passed)
 
 

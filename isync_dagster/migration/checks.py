@@ -18,7 +18,7 @@ from isync_dagster.migration.model import IN_TARGET, LinkState, State, SyncJob, 
 from isync_dagster.migration.names import named
 from isync_dagster.migration.outcomes import counts_by
 from isync_dagster.migration.relink import is_planned
-from isync_dagster.migration.remap import has_rows
+from isync_dagster.migration.remap import has_rows, remap_outcome
 from isync_dagster.migration.runs import latest_run
 from isync_dagster.migration.target import reread
 from isync_dagster.migration.threshold import allowed_rejects
@@ -103,44 +103,29 @@ def check_rejected_rows(job: SyncJob, object: str) -> Verdict:
     )
 
 
-def check_target(job: SyncJob, object: str) -> tuple[Verdict, Verdict]:
-    """Record count and relationships of the load: the first two of `verify_load`, which judges and keeps all."""
-    count, links, *_ = verify_load(job, object)
-    return count, links
+def verify_target(job: SyncJob, object: str) -> tuple[Verdict, ...]:
+    """`record_count`, `relationships`, `relinked` (where the object has a second pass), `fields`, `totals`: one re-read for all.
 
-
-def check_relinked(job: SyncJob, object: str) -> Verdict:
-    """Every deferred lookup: the first of `verify_relink`, which judges and keeps all."""
-    return verify_relink(job, object)[0]
-
-
-def verify_load(job: SyncJob, object: str) -> tuple[Verdict, ...]:
-    """`record_count` and `relationships`, by one re-read of the target; `fields` and `totals` too where no second pass follows."""
+    What waits for the second pass is no good while that has not run.
+    """
     run, plan = _judged(job, object)
-    late = plan.has_relink
+    late = ("relinked", *AT_LAST) if plan.has_relink else AT_LAST
     if run is None:
-        first = ("record_count", "relationships")
-        return tuple(_no_run(job, object, name) for name in (first if late else (*first, *AT_LAST)))
-    lookups = [lookup for lookup in plan.lookups if not lookup.deferred]
-    last = None if late else LastLook(job, run, plan)
-    names = [lookup.target.name for lookup in lookups] + (last.wanted() if last else [])
-    rows = reread(job, run, plan, dict.fromkeys(names), "verify", stamps=True)
-    found = (_record_count(job, run, plan, rows), _relationships(job, run, plan, rows, lookups, "relationships"))
-    return (*found, *(last.verdicts(rows) if last else ()))
-
-
-def verify_relink(job: SyncJob, object: str) -> tuple[Verdict, ...]:
-    """`relinked`, `fields` and `totals`, by one re-read of the target after the second pass."""
-    run, plan = _judged(job, object)
-    if run is None:
-        return tuple(_no_run(job, object, name) for name in ("relinked", *AT_LAST))
-    if not is_planned(run, object):
+        return tuple(_no_run(job, object, name) for name in ("record_count", "relationships", *late))
+    last = LastLook(job, run, plan) if not plan.has_relink or is_planned(run, object) else None
+    names = [lookup.target.name for lookup in plan.lookups] + (last.wanted() if last else [])
+    states = remap_outcome(run, object).states
+    written = states.get("insert", 0) + states.get("update", 0)
+    there = written + states.get("identical", 0) + states.get("existing", 0)
+    rows = reread(job, run, plan, dict.fromkeys(names), at_least=there, written=written)
+    soon = [lookup for lookup in plan.lookups if not lookup.deferred]
+    found = [_record_count(job, run, plan, rows), _relationships(job, run, plan, rows, soon, "relationships")]
+    if last is None:
         text = "The second pass has not run yet; materialize relink."
-        return tuple(_verdict(job, run, object, name, False, text) for name in ("relinked", *AT_LAST))
-    last = LastLook(job, run, plan)
-    names = dict.fromkeys([*(lookup.target.name for lookup in plan.deferred), *last.wanted()])
-    rows = reread(job, run, plan, names, "verify-relink", stamps=True)
-    return _relationships(job, run, plan, rows, plan.deferred, "relinked"), *last.verdicts(rows)
+        return (*found, *(_verdict(job, run, object, name, False, text) for name in late))
+    if plan.has_relink:
+        found.append(_relationships(job, run, plan, rows, plan.deferred, "relinked"))
+    return (*found, *last.verdicts(rows))
 
 
 # ── how ──────────────────────────────────────────────────────────────────────────────────────────────────

@@ -1,8 +1,10 @@
 """The closing re-read: how the target's records were stamped when a run was through with them.
 
 A rollback must not undo what people have changed since, and must not take the run's own second pass, roll-ups and
-flows for such a change. So the last thing a run does is to read the stamps of the records that it wrote: one filtered
-read an object (`SystemModstamp` is indexed), and none where a check has read the object since the last row was sent.
+flows for such a change. So the last thing a run does is to take the stamps of the records that it wrote: from the
+re-read of its check, and where the run was sending rows (of any object) while or after that was read, what was stamped
+since, of several objects by one call (`SystemModstamp` is indexed). What others save meanwhile may be seen with an
+older stamp than it has: then a rollback leaves it alone, as it should.
 
     closing/<Object>/part-*.parquet   Id, SystemModstamp, LastModifiedDate, LastModifiedById (those there are)
     closing/<Object>/<step>.parquet   the same of what a retry or a heal wrote after the end
@@ -22,7 +24,9 @@ from isync_dagster.migration.model import SyncJob
 from isync_dagster.migration.settling import user_id
 from isync_dagster.migration.target import ID, stamp_fields, started_path, verify_folder
 from isync_dagster.plan.model import ObjectPlan
+from isync_dagster.records.typing import typed
 from isync_dagster.records.undo import STAMPS, Window, merged
+from isync_dagster.schema.model import Field
 from isync_dagster.schema.types import dtype
 from isync_dagster.store import files
 from isync_dagster.store.ledger import ChunkState
@@ -36,30 +40,37 @@ MARGIN = timedelta(seconds=5)
 """What is added to both ends of a time in which rows were sent: orgs stamp whole seconds, by their own clock."""
 
 
-def read_stamps(job: SyncJob, run: Run) -> None:
-    """Read the stamps of every record that the run wrote, unless that was done.
+def read_stamps(job: SyncJob, run: Run, healed: datetime | None = None) -> None:
+    """Keep the stamps of every record that the run wrote, unless that was done.
 
-    What a cut-off earlier call read is thrown away, since more may have been sent.
+    `healed` is when links began to be filled just now, in the ledgers of other runs, by the target's clock. What a cut-off
+    earlier call read is thrown away, since more may have been sent.
     """
     folder = run.folder / "closing"
     if files.exists(folder / "closed.json"):
         return
     files.remove_tree(folder)
-    last = last_sent(run)
+    sent = _sendings(run)
+    if healed is not None:
+        sent.append((job.store.clock(), healed))
+    later: list[tuple[ObjectPlan, datetime]] = []
     for plan in job.plan.objects:
-        if not _was_written(run, plan) or _from_check(run, plan, last):
+        if not _was_written(run, plan):
             continue
-        fields = (ID, *stamp_fields(job, plan.target_object))
-        reading.read(
-            job,
-            job.target,
-            object=plan.target_object,
-            fields=fields,
-            where=touched_since(run, [field.name for field in fields]),
-            folder=folder / plan.object,
-            stage="closing",
-        )
-    looked = {"at": job.target.server_time(), "by_worker": job.store.clock(), "user": user_id(job.target)}
+        started = _checked(run, plan)
+        if started is None:
+            _read_all(job, run, plan)
+            continue
+        at, by_target = started
+        # What was still being sent as the check read, or came after it.
+        since = min((began for ended, began in sent if ended >= at), default=None)
+        if since is None:
+            _keep(run, plan, None)
+        else:
+            later.append((plan, min(since, by_target)))
+    if later:
+        _read_later(job, run, later)
+    looked = {"at": job.target.time_passed(), "by_worker": job.store.clock(), "user": user_id(job.target)}
     files.write_json(folder / "closed.json", looked)
 
 
@@ -112,9 +123,13 @@ def stamps_of(run: Run, object: str) -> pl.LazyFrame:
 
 def touched_since(run: Run, names: list[str]) -> str:
     """The condition that finds what was written since the run was opened; empty where nothing tells it."""
+    return written_since(names, min(run.t0, run.opened_at) - AROUND)
+
+
+def written_since(names: list[str], since: datetime) -> str:
+    """The condition that finds what was written since then, by the best of the stamps among `names`; empty without any."""
     stamp = next((name for name in ("SystemModstamp", "LastModifiedDate", "CreatedDate") if name in names), None)
-    since = (min(run.t0, run.opened_at) - AROUND).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return f"{stamp} >= {since}" if stamp else ""
+    return f"{stamp} >= {since.strftime('%Y-%m-%dT%H:%M:%SZ')}" if stamp else ""
 
 
 def sending_windows(run: Run, after: datetime | None = None) -> list[Window]:
@@ -135,16 +150,6 @@ def sending_windows(run: Run, after: datetime | None = None) -> list[Window]:
     return merged(windows)
 
 
-def last_sent(run: Run) -> datetime | None:
-    """When the run's ledgers were last written to, by the clock of the worker that did; None where nothing was sent."""
-    found: list[datetime] = []
-    for step, object in run.ledgers():
-        ledger = run.ledger(step, object)
-        entries = (ledger.last(chunk) for chunk in ledger.chunks())
-        found += [entry.at for entry in entries if entry is not None]
-    return max(found, default=None)
-
-
 def _was_written(run: Run, plan: ObjectPlan) -> bool:
     return any(part != "remap" for part in run.audit(plan.object).parts())
 
@@ -153,16 +158,73 @@ def _folder(run: Run, object: str) -> UPath:
     return run.folder / "closing" / object
 
 
-def _from_check(run: Run, plan: ObjectPlan, last: datetime | None) -> bool:
-    """Take the stamps from the re-read of a check that began after the last row was sent; False where none did."""
-    started = files.read_json(started_path(run, plan, "verify"))
-    there = verify_folder(run, plan, "verify")
-    if started is None or last is None or datetime.fromisoformat(started["at"]) <= last:
-        return False
-    if reading.recorded(there) is None:
-        return False
+def _sendings(run: Run) -> list[tuple[datetime, datetime]]:
+    """Of each chunk of the run's ledgers: when it was last written to, by the worker's clock; when it was first sent, by the target's."""
+    found: list[tuple[datetime, datetime]] = []
+    for step, object in run.ledgers():
+        ledger = run.ledger(step, object)
+        for chunk in ledger.chunks():
+            first, last = ledger.entry(chunk, 1, ChunkState.CREATED), ledger.last(chunk)
+            if last is not None:
+                began = datetime.fromisoformat(first.payload["sent_at"]) if first is not None else run.t0 - AROUND
+                found.append((last.at, began))
+    return found
+
+
+def _checked(run: Run, plan: ObjectPlan) -> tuple[datetime, datetime] | None:
+    """When the re-read of the object's checks was begun, by the worker's clock and by the target's; None without one."""
+    started = files.read_json(started_path(run, plan))
+    if started is None or reading.recorded(verify_folder(run, plan)) is None:
+        return None
+    return datetime.fromisoformat(started["at"]), datetime.fromisoformat(started["by_target"])
+
+
+def _read_all(job: SyncJob, run: Run, plan: ObjectPlan) -> None:
+    fields = (ID, *stamp_fields(job, plan.target_object))
+    reading.read(
+        job,
+        job.target,
+        object=plan.target_object,
+        fields=fields,
+        where=touched_since(run, [field.name for field in fields]),
+        folder=_folder(run, plan.object),
+        stage="closing",
+    )
+
+
+def _read_later(job: SyncJob, run: Run, later: list[tuple[ObjectPlan, datetime]]) -> None:
+    """Read what was stamped since these times, of all objects together; one with much of it in a read of its own."""
+    asked: list[tuple[ObjectPlan, tuple[Field, ...], str]] = []
+    for plan, since in later:
+        fields = (ID, *stamp_fields(job, plan.target_object))
+        where = written_since([field.name for field in fields], since)
+        if where:
+            asked.append((plan, fields, where))
+        else:
+            _read_all(job, run, plan)
+    texts = [
+        f"SELECT {', '.join(field.name for field in fields)} FROM {plan.target_object} WHERE {where}"
+        for plan, fields, where in asked
+    ]
+    answers = job.target.queries(texts, most=reading.REST_ROWS)
+    for (plan, fields, where), rows in zip(asked, answers, strict=True):
+        if isinstance(rows, pl.DataFrame):
+            _keep(run, plan, typed(rows.select([field.name for field in fields]).lazy(), fields))
+            continue
+        folder = _folder(run, plan.object) / "later"
+        target = plan.target_object
+        reading.read(
+            job, job.target, object=target, fields=fields, where=where, folder=folder, stage="closing", at_least=rows
+        )
+        _keep(run, plan, reading.scan(folder, fields))
+        files.remove_tree(folder)
+
+
+def _keep(run: Run, plan: ObjectPlan, later: pl.LazyFrame | None) -> None:
+    """Keep the stamps of the object's records as its check read them, but for those that were read later."""
     schema = {"Id": pl.String(), **{name: dtype(field) for name, field in STAMPS.items()}}
     ours = run.audit(plan.object).read().filter(pl.col("stage") != "remap").select(Id="target_id").drop_nulls().unique()
-    rows = files.scan(there / "part-*.parquet", schema).join(ours, on="Id", how="semi")
-    files.write_parquet(_folder(run, plan.object) / "part-00000.parquet", rows)
-    return True
+    rows = files.scan(verify_folder(run, plan) / "part-*.parquet", schema)
+    if later is not None:
+        rows = pl.concat([rows.join(later, on="Id", how="anti"), later], how="diagonal")
+    files.write_parquet(_folder(run, plan.object) / "part-00000.parquet", rows.join(ours, on="Id", how="semi"))

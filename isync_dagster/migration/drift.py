@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import Literal
 
 from isync_dagster.errors import RequestError, SnapshotError
+from isync_dagster.migration.live import live
 from isync_dagster.migration.model import SyncJob
 from isync_dagster.plan.model import ObjectPlan
 from isync_dagster.salesforce.org import Org
@@ -45,9 +46,9 @@ def check_drift(job: SyncJob, plan: ObjectPlan, side: Side) -> None:
         if side == "source"
         else (job.target, job.plan.target_alias, plan.target_object)
     )
-    live = _live(org, name)
-    differences = list(_differences(live, _used_fields(plan, side), writes=side == "target"))
-    key = live.field(plan.migration_key or "")
+    now = _live(job, org, name)
+    differences = list(_differences(now, _used_fields(plan, side), writes=side == "target"))
+    key = now.field(plan.migration_key or "")
     if side == "target" and plan.migration_key is not None and not (key and key.external_id and key.createable):
         differences.append(f"{plan.migration_key}: is no external id (any more) that this user may write")
     if differences:
@@ -61,9 +62,9 @@ def check_drift(job: SyncJob, plan: ObjectPlan, side: Side) -> None:
         )
 
 
-def _live(org: Org, name: str) -> SObject:
+def _live(job: SyncJob, org: Org, name: str) -> SObject:
     try:
-        return org.describe(name)
+        return live(job, org, name)
     except RequestError as error:
         if error.details.get("code") != "NOT_FOUND" and error.details.get("status") != 404:
             raise

@@ -54,6 +54,8 @@ def _extract(job: SyncJob, run: Run, plan: ObjectPlan, measure: Measure) -> Outc
         tail=_tail(plan),
         folder=folder,
         stage="extract",
+        # Then the scope is the object as it was when the run was opened.
+        whole=not plan.where and not job.phase_plan.where.get(plan.object) and plan.limit is None,
     )
     fetched = _fetch_parents(job, run, plan, fields)
     frame = extracted(run, plan)

@@ -32,10 +32,11 @@ def finish(job: SyncJob) -> Summary:
     """
     run = current_run(job)
     _refuse_unfinished(job, run)
+    began = job.target.time_passed()
     healed = heal_after(job, run)
     switched = restore(job, run)
     with measured() as measure:
-        read_stamps(job, run)
+        read_stamps(job, run, began if healed else None)
         kept(run, Outcome("", "closing", run.number, calls=measure.calls, seconds=measure.seconds))
     summary = summarize(job, run)
     summary = replace(

@@ -26,6 +26,7 @@ from isync_dagster.errors import DataError
 from isync_dagster.migration import reading
 from isync_dagster.migration.model import SyncJob
 from isync_dagster.migration.target import ID, target_rows
+from isync_dagster.migration.target import described as described_now
 from isync_dagster.plan.model import Lookup, MappedGone, ObjectPlan
 from isync_dagster.records.words import decision
 from isync_dagster.schema.model import Field
@@ -226,7 +227,7 @@ def _followed(job: SyncJob, target: str, missing: pl.DataFrame, there: pl.LazyFr
 
 def _states(job: SyncJob, target: str, ids: pl.Series, folder: UPath) -> pl.DataFrame:
     """`Id`, `deleted`, `master` of those that queryAll shows."""
-    described = job.target.described(target)
+    described = described_now(job, target)
     names = [name for name in ("IsDeleted", "MasterRecordId") if described.field(name) is not None]
     kinds = {"IsDeleted": "boolean", "MasterRecordId": "id"}
     fields = (ID, *(Field(name=name, type=kinds[name]) for name in names))

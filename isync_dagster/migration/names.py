@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from isync_dagster.errors import RequestError
+import polars as pl
+
 from isync_dagster.salesforce.org import Org
 
 AT_ONCE = 200
@@ -21,7 +22,7 @@ _prefixes: WeakKeyDictionary[Org, dict[str, str]] = WeakKeyDictionary()
 def names_of(org: Org, ids: Iterable[str | None]) -> Mapping[str, str]:
     """Id -> name of those records that have a name and that the user may see; for a handful of ids.
 
-    A call a kind of record that is not known yet, and one describe of it.
+    A call for several kinds of records that are not known yet, and one for their describes.
     """
     wanted = {value for value in ids if value}
     with _lock:
@@ -31,10 +32,15 @@ def names_of(org: Org, ids: Iterable[str | None]) -> Mapping[str, str]:
         name = _object_of(org, value)
         if name is not None:
             groups.setdefault(name, []).append(value)
-    for name, listed in groups.items():
-        for start in range(0, len(listed), AT_ONCE):
-            known |= _asked(org, name, listed[start : start + AT_ONCE])
+    known |= _asked(org, groups)
     return {value: known[value] for value in wanted if known.get(value)}
+
+
+def remember(org: Org, rows: pl.DataFrame, column: str) -> None:
+    """Take note of the names in `column` of records (`Id`) that were read for something else."""
+    named = {str(key): str(value or "") for key, value in rows.select("Id", column).iter_rows()}
+    with _lock:
+        _known.setdefault(org, {}).update(named)
 
 
 def named(rows: Iterable[Mapping[str, Any]], source: Org, target: Org) -> tuple[Mapping[str, Any], ...]:
@@ -59,6 +65,9 @@ def named(rows: Iterable[Mapping[str, Any]], source: Org, target: Org) -> tuple[
 
 def _object_of(org: Org, value: str) -> str | None:
     """The object that a record belongs to, by the first three characters of its id."""
+    known = org.object_of(value)
+    if known is not None:
+        return known
     with _lock:
         found = _prefixes.get(org)
     if found is None:
@@ -69,18 +78,22 @@ def _object_of(org: Org, value: str) -> str | None:
     return found.get(value[:3])
 
 
-def _asked(org: Org, name: str, ids: list[str]) -> dict[str, str]:
-    """Names of the ids; an empty text for those that have none, so that they are not asked for again."""
-    field = next((field.name for field in org.describe(name).fields if field.name_field), None)
-    found = dict.fromkeys(ids, "")
-    if field is None:
-        return found
-    quoted = ", ".join(f"'{value}'" for value in ids)
-    try:
-        rows = org.query(f"SELECT Id, {field} FROM {name} WHERE Id IN ({quoted})")
-    except RequestError:
+def _asked(org: Org, groups: Mapping[str, list[str]]) -> dict[str, str]:
+    """Names of the ids by object; an empty text for those that have none, so that they are not asked for again."""
+    found = {value: "" for ids in groups.values() for value in ids}
+    unknown = [name for name in groups if not org.is_described(name)]
+    if len(unknown) > 1:
+        org.describe_all(unknown)
+    asked: list[tuple[str, str]] = []
+    for name, ids in groups.items():
+        field = org.described(name).name_field
+        if field is None:
+            continue
+        for start in range(0, len(ids), AT_ONCE):
+            quoted = ", ".join(f"'{value}'" for value in ids[start : start + AT_ONCE])
+            asked.append((field.name, f"SELECT Id, {field.name} FROM {name} WHERE Id IN ({quoted})"))
+    for (field_name, _), rows in zip(asked, org.queries_that_may_fail([soql for _, soql in asked]), strict=True):
         # Objects that cannot be queried like this are shown by their ids.
-        return found
-    if rows.height:
-        found |= {str(key): str(value or "") for key, value in rows.select("Id", field).iter_rows()}
+        if rows is not None and rows.height:
+            found |= {str(key): str(value or "") for key, value in rows.select("Id", field_name).iter_rows()}
     return found

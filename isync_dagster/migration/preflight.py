@@ -26,10 +26,10 @@ from isync_dagster.migration.preflight_orgs import (
     known_of,
     limits_of,
 )
-from isync_dagster.migration.references import reference_map, standard_price_book
+from isync_dagster.migration.references import resolve_references, standard_price_book
 from isync_dagster.migration.runs import current_run, guard_orgs
 from isync_dagster.migration.stopping import guarded
-from isync_dagster.migration.target import target_rows
+from isync_dagster.migration.target import read_target, target_rows
 from isync_dagster.migration.threshold import allowed_rejects
 from isync_dagster.migration.writing import claimed, hold_target
 from isync_dagster.plan.model import ObjectPlan
@@ -58,8 +58,7 @@ def preflight(job: SyncJob) -> Outcome:
 
 
 def _preflight(job: SyncJob, run: Run, measure: Measure) -> Outcome:
-    for name in job.plan.references:
-        reference_map(job, run, name)
+    resolve_references(job, run)
     if any(plan.object == "Pricebook2" for plan in job.plan.objects_in(job.phase)):
         standard_price_book(job, run)
     plans = job.plan.objects_in(job.phase)
@@ -69,6 +68,9 @@ def _preflight(job: SyncJob, run: Run, measure: Measure) -> Outcome:
     notes: list[str] = []
     for plan in plans:
         check_drift(job, plan, "target")
+    # Where the match key holds no lookup (see `_object_findings`).
+    read_target(job, run, [plan for plan in plans if not any(part.is_lookup for part in plan.match_key)])
+    for plan in plans:
         for row, blocks in _object_findings(job, run, plan, rows[plan.object], notes):
             table.append(row)
             if blocks:

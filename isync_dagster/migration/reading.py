@@ -20,6 +20,7 @@ import polars as pl
 from upath import UPath
 
 from isync_dagster.errors import ConfigError, DataError, OrgError, RequestError, SnapshotError, TransientError
+from isync_dagster.migration.live import about
 from isync_dagster.migration.model import Progress, SyncJob
 from isync_dagster.migration.ranges import has_ranges, in_ranges
 from isync_dagster.records.typing import lossy_cells, typed
@@ -77,14 +78,16 @@ def read(
     stage: str,
     deleted: bool = False,
     at_least: int = 0,
+    whole: bool = False,
 ) -> Reading:
     """Read `fields` of the rows of `object` that `where` admits into `folder`, typed.
 
     `tail` is ORDER BY and LIMIT; with `deleted` the rows in the recycle bin and archived ones too. `at_least` is how many
-    rows there will be, by what is known: where they are too many for one REST answer, they are not counted before.
-    Returns at once what an earlier call completed. Raises `SnapshotError`
-    where the org does not know the object or a field, `DataError` where rows are missing, doubled or
-    would lose digits.
+    rows there will be, by what is known; `whole` says that `where` leaves nearly nothing out. Rows are counted before
+    only where it is not known whether one REST answer holds them: of a whole object the org's own approximate count
+    tells that, and of few rows the answer itself says how many there are. Returns at once what an earlier call
+    completed. Raises `SnapshotError` where the org does not know the object or a field, `DataError` where rows are
+    missing, doubled or would lose digits.
     """
     done = recorded(folder)
     if done is not None:
@@ -94,37 +97,35 @@ def read(
     soql = f"SELECT {', '.join(field.name for field in fields)} FROM {object}{predicate}{f' {tail}' if tail else ''}"
     with metering() as meter:
         try:
-            counted = None if at_least > REST_ROWS else org.count(object, where or None)
+            wanted: int | pl.DataFrame = at_least
             resumed = files.exists(folder / "cursor.json") or has_ranges(folder)
-            if counted == 0 and not resumed and not deleted:
-                # The org has just said so: nothing is left to ask for.
-                rows, size, by = 0, 0, "COUNT"
-            elif counted is not None and not resumed and counted <= REST_ROWS and len(quote(soql)) <= REST_SOQL:
-                rows, size, by = _by_rest(org, soql, object, fields, folder, deleted)
+            if at_least <= REST_ROWS and not resumed:
+                wanted = _expected(job, org, object, where, whole=whole and not deleted)
+                if wanted <= REST_ROWS and len(quote(soql)) <= REST_SOQL:
+                    wanted = org.query_few(soql, REST_ROWS, include_deleted=deleted)
+            if isinstance(wanted, pl.DataFrame):
+                rows, size, by = _by_rest(wanted, object, fields, folder)
             else:
-                wanted = at_least if counted is None else counted
-                whole_query = bool(tail) or deleted
-                rows, size, by = _by_jobs(
-                    job, org, soql, object, fields, folder, stage, wanted, None if whole_query else where, deleted
-                )
+                limits = None if tail or deleted else where
+                rows, size, by = _by_jobs(job, org, soql, object, fields, folder, stage, wanted, limits, deleted)
         except RequestError as error:
             raise _explained(error, object, org, soql) from error
-    if counted is not None and not tail and rows < counted and by == "REST":
-        # Rows may have been deleted between the two calls; what the org counts now decides.
-        counted = org.count(object, where or None)
-        if rows < counted:
-            raise TransientError(
-                f"{object} of {org.alias}: {counted} rows are counted, {rows} came. Nothing was kept; materialize again."
-            )
-    reading = Reading(folder, rows, size, time.monotonic() - started, meter.calls, soql, counted, by)
+    # What came is what the org says there is: a REST answer's totalSize, a job's numberRecordsProcessed.
+    reading = Reading(folder, rows, size, time.monotonic() - started, meter.calls, soql, rows, by)
     files.write_json(folder / "manifest.json", reading.to_json())
     return reading
 
 
-def _by_rest(
-    org: Org, soql: str, object: str, fields: Sequence[Field], folder: UPath, deleted: bool
-) -> tuple[int, int, str]:
-    raw = org.query(soql, include_deleted=deleted).select([field.name for field in fields])
+def _expected(job: SyncJob, org: Org, object: str, where: str, *, whole: bool) -> int:
+    """About how many rows a read will bring, as far as the way depends on it; asked for where it is not known."""
+    there = about(job, org, object)
+    if there is not None and (whole or not where or there <= REST_ROWS):
+        return there
+    return org.count(object, where or None)
+
+
+def _by_rest(raw: pl.DataFrame, object: str, fields: Sequence[Field], folder: UPath) -> tuple[int, int, str]:
+    raw = raw.select([field.name for field in fields])
     rows = _write_part(raw.lazy(), object, fields, folder / "part-00000.parquet")
     return rows, int(raw.estimated_size()), "REST"
 

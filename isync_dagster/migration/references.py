@@ -8,6 +8,7 @@ without case; a blank matches nothing; a key that two target records share match
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,9 @@ import polars as pl
 from upath import UPath
 
 from isync_dagster.errors import ConfigError, RequestError
+from isync_dagster.migration.live import live
 from isync_dagster.migration.model import SyncJob
+from isync_dagster.migration.names import remember
 from isync_dagster.plan.model import Lookup, ReferenceRule
 from isync_dagster.records.ids import to18
 from isync_dagster.salesforce.org import Org
@@ -24,6 +27,8 @@ from isync_dagster.store import files
 from isync_dagster.store.runs import Run
 
 SCHEMA = pl.Schema({"source_id": pl.String(), "target_id": pl.String(), "how": pl.String()})
+NAMED = 5_000
+"""Up to so many records of a reference object are remembered by name."""
 _ID = re.compile(r"[0-9A-Za-z]{15}(?:[0-9A-Za-z]{3})?")
 
 
@@ -37,6 +42,14 @@ def reference_map(job: SyncJob, run: Run, name: str) -> pl.LazyFrame:
     if not files.exists(path):
         files.write_parquet(path, _resolve(job, job.plan.references[name]))
     return files.scan(path, SCHEMA)
+
+
+def resolve_references(job: SyncJob, run: Run) -> None:
+    """As `reference_map` of every reference of the plan, with the orgs asked for several objects at once."""
+    missing = [rule for name, rule in job.plan.references.items() if not files.exists(_path(run, name))]
+    sources, targets = _rows(job, job.source, missing), _rows(job, job.target, missing)
+    for rule, source, target in zip(missing, sources, targets, strict=True):
+        files.write_parquet(_path(run, rule.object), _resolved(job, rule, source, target))
 
 
 def resolved_anew(job: SyncJob, name: str) -> pl.DataFrame:
@@ -58,7 +71,11 @@ def _path(run: Run, name: str) -> UPath:
 
 
 def _resolve(job: SyncJob, rule: ReferenceRule) -> pl.DataFrame:
-    source, target = _rows(job.source, rule), _rows(job.target, rule)
+    (source,), (target,) = _rows(job, job.source, [rule]), _rows(job, job.target, [rule])
+    return _resolved(job, rule, source, target)
+
+
+def _resolved(job: SyncJob, rule: ReferenceRule, source: pl.DataFrame, target: pl.DataFrame) -> pl.DataFrame:
     if "SobjectType" in source.columns:
         renamed = {plan.object: plan.target_object for plan in job.plan.objects}
         source = source.with_columns(pl.col("SobjectType").replace(renamed))
@@ -83,23 +100,43 @@ def _resolve(job: SyncJob, rule: ReferenceRule) -> pl.DataFrame:
     return found
 
 
-def _rows(org: Org, rule: ReferenceRule) -> pl.DataFrame:
-    """Id and the key fields that this org has, all text, ids of 18 characters."""
+def _rows(job: SyncJob, org: Org, rules: Sequence[ReferenceRule]) -> list[pl.DataFrame]:
+    """Id and the key fields that this org has of each rule's object, all text, ids of 18 characters."""
+    columns = [_columns(job, org, rule) for rule in rules]
+    asked = [
+        f"SELECT {', '.join(names)} FROM {rule.object}{f' WHERE {rule.where}' if rule.where else ''}"
+        for rule, names in zip(rules, columns, strict=True)
+        if names
+    ]
+    answers = iter([org.query(asked[0])] if len(asked) == 1 else org.queries(asked))
+    found: list[pl.DataFrame] = []
+    for rule, names in zip(rules, columns, strict=True):
+        rows = next(answers) if names else None
+        if isinstance(rows, pl.DataFrame) and rows.height:
+            found.append(rows.with_columns(to18(pl.col("Id"))))
+            named = live(job, org, rule.object).name_field
+            if named is not None and rows.height <= NAMED:
+                remember(org, rows, named.name)
+        else:
+            found.append(pl.DataFrame(schema=dict.fromkeys(names or ["Id"], pl.String)))
+    return found
+
+
+def _columns(job: SyncJob, org: Org, rule: ReferenceRule) -> list[str]:
+    """Id and those key fields of a rule that the org has; none where it lacks the object."""
     try:
-        described = org.described(rule.object)
+        described = live(job, org, rule.object)
     except RequestError as error:
         if error.details.get("code") != "NOT_FOUND":
             raise
         # An org without the feature (price books, say) has no such record: its lookups get a state like any other
         # whose parent is missing.
-        return pl.DataFrame(schema={"Id": pl.String})
+        return []
     wanted = [*rule.fields, *(["IsActive"] if rule.object == "User" else [])]
-    known = list(dict.fromkeys(field.name for name in wanted if (field := described.field(name)) is not None))
-    where = f" WHERE {rule.where}" if rule.where else ""
-    rows = org.query(f"SELECT Id{''.join(f', {name}' for name in known)} FROM {rule.object}{where}")
-    if rows.is_empty():
-        return pl.DataFrame(schema={"Id": pl.String, **dict.fromkeys(known, pl.String)})
-    return rows.with_columns(to18(pl.col("Id")))
+    known = [field.name for name in wanted if (field := described.field(name)) is not None]
+    # The name is for people: an owner is shown by it later.
+    named = [described.name_field.name] if described.name_field is not None else []
+    return list(dict.fromkeys(["Id", *known, *named]))
 
 
 def _both_sandboxes(job: SyncJob) -> bool:
@@ -203,12 +240,12 @@ def default_target_id(job: SyncJob, lookup: Lookup) -> str:
     for name in lookup.references:
         rule = replace(job.plan.references[name], default=wanted)
         try:
-            return _default_id(rule, _rows(job.target, rule))
+            return _default_id(rule, _rows(job, job.target, [rule])[0])
         except ConfigError:
             if name == lookup.references[-1] and not lookup.parents and not lookup.others:
                 raise
     for name in lookup.target.reference_to:
-        described = job.target.described(name)
+        described = live(job, job.target, name)
         condition = f"Id = '{wanted}'" if _ID.fullmatch(wanted) else _name_equals(described, wanted)
         if condition is None:
             continue

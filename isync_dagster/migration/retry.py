@@ -22,8 +22,7 @@ from isync_dagster.migration.automation import ensure_off
 from isync_dagster.migration.checks import (
     check_conservation,
     check_rejected_rows,
-    verify_load,
-    verify_relink,
+    verify_target,
 )
 from isync_dagster.migration.chunks import cut
 from isync_dagster.migration.cleanup import Kind, require_kept
@@ -457,9 +456,7 @@ def _judge(job: SyncJob, run: Run, plans: Sequence[ObjectPlan], done: Retried) -
             continue
         found += [check_conservation(job, plan.object), check_rejected_rows(job, plan.object)]
         if is_loaded(run, plan.object):
-            found += verify_load(job, plan.object)
-        if plan.has_relink and is_planned(run, plan.object):
-            found += verify_relink(job, plan.object)
+            found += verify_target(job, plan.object)
     return tuple(found)
 
 

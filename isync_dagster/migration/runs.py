@@ -23,7 +23,7 @@ def open_run(job: SyncJob) -> Run:
         run = runs.open_or_resume(
             plan_json=job.plan.to_json(),
             plan_hash=job.plan.hash,
-            t0=job.source.server_time(),
+            t0=job.source.time_passed(),
             opened_by=job.opened_by,
         )
     return _same_plan(job, run)

@@ -8,7 +8,7 @@ call that writes. What it read is removed when it ends; what it found stays in `
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -19,6 +19,7 @@ from isync_dagster.errors import MissingParentError, PreflightError
 from isync_dagster.migration import reading
 from isync_dagster.migration.extract import extract
 from isync_dagster.migration.forecast import forecast
+from isync_dagster.migration.live import record_counts
 from isync_dagster.migration.mapped import proof_folder, prove
 from isync_dagster.migration.model import Progress, SyncJob
 from isync_dagster.migration.outcomes import counts_by, measured
@@ -39,8 +40,6 @@ from isync_dagster.store.store import Store
 IN_TARGET = ("insert", "update", "identical", "existing")
 TEXT = 120
 """Characters of a sample's value that are kept."""
-COUNTS = 100
-"""Objects whose approximate record counts are asked for by one call."""
 
 
 def scan(job: SyncJob, phases: Sequence[str] = (), samples: int = 5) -> dict[str, Any]:
@@ -87,7 +86,7 @@ def _scan(job: SyncJob, real: Store, made: Scan, wanted: Sequence[str], samples:
     plan = job.plan
     guard_orgs(job)
     t0 = job.source.server_time()
-    totals = record_counts(job, [item.object for item in plan.objects])
+    totals = record_counts(job.source, [item.object for item in plan.objects])
     runs: dict[str, Run] = {}
     phases: list[dict[str, Any]] = []
     for phase in wanted:
@@ -261,17 +260,6 @@ def _text(value: object) -> str | None:
     if text.startswith(PLACEHOLDER):
         return f"the new record of {text.removeprefix(PLACEHOLDER)}"
     return text if len(text) <= TEXT else text[: TEXT - 1] + "…"
-
-
-def record_counts(job: SyncJob, objects: Iterable[str]) -> dict[str, int]:
-    """The source's own approximate counts of these objects; those it keeps no count of are absent."""
-    names = list(objects)
-    found: dict[str, int] = {}
-    for start in range(0, len(names), COUNTS):
-        asked = ",".join(names[start : start + COUNTS])
-        answer = job.source.request("GET", "limits/recordCount", params={"sObjects": asked}).json()
-        found |= {str(entry["name"]): int(entry["count"]) for entry in answer["sObjects"]}
-    return found
 
 
 def _limits(answer: Mapping[str, Any]) -> dict[str, dict[str, int]]:

@@ -17,6 +17,7 @@ import polars as pl
 from upath import UPath
 
 from isync_dagster.migration import reading
+from isync_dagster.migration.live import user_of
 from isync_dagster.migration.model import SyncJob
 from isync_dagster.plan.model import ObjectPlan
 from isync_dagster.records.typing import canonical, typed
@@ -143,7 +144,7 @@ def made_since(job: SyncJob, plan: ObjectPlan, ids: pl.Series, *, since: datetim
 
 def user_id(org: Org) -> str:
     """The id of the user that the tool is logged in as."""
-    return str(org.request("GET", "/services/oauth2/userinfo").json()["user_id"])
+    return user_of(org)
 
 
 def match_content(rows: pl.DataFrame, candidates: pl.DataFrame, fields: Sequence[Field]) -> Settled:

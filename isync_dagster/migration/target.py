@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable
-from weakref import WeakKeyDictionary
+from datetime import datetime
 
 import polars as pl
 from upath import UPath
 
 from isync_dagster.migration import reading
+from isync_dagster.migration.changes import SHARE, Base, base_in, lay, remember, stamped
+from isync_dagster.migration.live import live
 from isync_dagster.migration.model import SyncJob
 from isync_dagster.plan.model import ObjectPlan
 from isync_dagster.records.decide import target_fields
 from isync_dagster.records.undo import STAMPS
-from isync_dagster.salesforce.org import Org
 from isync_dagster.schema.model import Field, SObject
 from isync_dagster.store import files
 from isync_dagster.store.runs import Run
 
 ID = Field(name="Id", type="id")
-
-_lock = threading.Lock()
-_described: WeakKeyDictionary[Org, dict[str, SObject]] = WeakKeyDictionary()
 
 
 def known_fields(plan: ObjectPlan) -> dict[str, Field]:
@@ -52,33 +49,78 @@ def target_rows(job: SyncJob, run: Run, plan: ObjectPlan) -> pl.LazyFrame:
 
     No rows are read, and the frame is empty, where nothing can match.
     """
-    fields = match_fields(plan)
-    folder = run.folder / "target" / plan.object
-    if needs_match(job, plan) or reading.recorded(folder):
+    read_target(job, run, [plan])
+    return reading.scan(_folder(run, plan), match_fields(plan))
+
+
+def read_target(job: SyncJob, run: Run, plans: Iterable[ObjectPlan]) -> None:
+    """Read what `target_rows` gives of several objects: what has changed since an earlier run read it, all together."""
+    wanted = [plan for plan in plans if reading.recorded(_folder(run, plan)) is None and needs_match(job, plan)]
+    later: list[tuple[Base, ObjectPlan, UPath]] = []
+    for plan in wanted:
+        folder = _folder(run, plan)
+        base = None if files.names(folder) else _earlier(job, run, plan)
+        if base is not None:
+            later.append((base, plan, folder))
+    for folder, why in lay(job, later).items():
+        files.write_json(folder / "whole.json", {"why": why})
+    for plan in wanted:
+        folder = _folder(run, plan)
+        if reading.recorded(folder) is not None:
+            continue
+        fields = stamped(job, plan.target_object, match_fields(plan))
+        if not files.exists(folder / "began.json"):
+            files.write_json(folder / "began.json", {"by_target": job.target.time_passed()})
+        began = datetime.fromisoformat((files.read_json(folder / "began.json") or {})["by_target"])
+        remember(job, folder, fields, began)
         reading.read(job, job.target, object=plan.target_object, fields=fields, folder=folder, stage="match")
-    return reading.scan(folder, fields)
+
+
+def _earlier(job: SyncJob, run: Run, plan: ObjectPlan) -> Base | None:
+    """The newest read of the object's rows by an earlier run; None where there is none, or of other fields."""
+    fields = stamped(job, plan.target_object, match_fields(plan))
+    for before in reversed(job.store.runs(job.key).list()):
+        if before.number < run.number:
+            base = base_in(_folder(before, plan), plan.target_object, fields)
+            if base is not None:
+                return base
+    return None
+
+
+def _folder(run: Run, plan: ObjectPlan) -> UPath:
+    return run.folder / "target" / plan.object
 
 
 def known_before(run: Run, plan: ObjectPlan) -> pl.LazyFrame:
     """`Id` of the target's rows as they were read to match, before the run sent any row of the object."""
-    return reading.scan(run.folder / "target" / plan.object, match_fields(plan)).select("Id")
+    return reading.scan(_folder(run, plan), match_fields(plan)).select("Id")
 
 
 def reread(
-    job: SyncJob, run: Run, plan: ObjectPlan, names: Iterable[str], stage: str, *, stamps: bool = False
+    job: SyncJob, run: Run, plan: ObjectPlan, names: Iterable[str], *, at_least: int, written: int
 ) -> pl.LazyFrame:
-    """Id and the named fields of the target's rows as they are now; an earlier re-read is thrown away.
+    """Id, the named fields and the stamps (`stamp_fields`) of the target's rows as they are now; one of before is thrown away.
 
-    With `stamps` the fields that tell a later change come along (`stamp_fields`), for the end of the run to reuse.
+    `at_least` rows there are and `written` were sent, by what the run recorded. All checks of the object share it, and the
+    end of the run takes its stamps from there. Where the run has read the rows to match and sent few, what changed since
+    is read; checks alone (`thorough`) read all.
     """
-    folder = verify_folder(run, plan, stage)
+    folder = verify_folder(run, plan)
     files.remove_tree(folder)
     known = known_fields(plan)
     fields = [ID, *(known[name] for name in names)]
-    if stamps:
-        files.write_json(started_path(run, plan, stage), {"at": job.store.clock()})
-        fields += [field for field in stamp_fields(job, plan.target_object) if field.name not in known]
-    reading.read(job, job.target, object=plan.target_object, fields=fields, folder=folder, stage=stage)
+    fields += [field for field in stamp_fields(job, plan.target_object) if field.name not in known]
+    started = {"at": job.store.clock(), "by_target": job.target.time_passed()}
+    matched = stamped(job, plan.target_object, match_fields(plan))
+    base = None if job.options.thorough else base_in(_folder(run, plan), plan.target_object, matched)
+    few = base is not None and written <= base.rows // SHARE and {f.name for f in fields} <= {f.name for f in matched}
+    if base is not None and few and not lay(job, [(base, plan, folder)]):
+        files.write_json(started_path(run, plan), started)
+        return reading.scan(folder, matched)
+    files.write_json(started_path(run, plan), started)
+    reading.read(
+        job, job.target, object=plan.target_object, fields=fields, folder=folder, stage="verify", at_least=at_least
+    )
     return reading.scan(folder, fields)
 
 
@@ -89,19 +131,15 @@ def stamp_fields(job: SyncJob, target_object: str) -> tuple[Field, ...]:
 
 
 def described(job: SyncJob, target_object: str) -> SObject:
-    """The target's object as it describes itself, asked once a connection."""
-    with _lock:
-        known = _described.setdefault(job.target, {})
-    if target_object not in known:
-        known[target_object] = job.target.describe(target_object)
-    return known[target_object]
+    """The target's object as it describes itself, asked once a session."""
+    return live(job, job.target, target_object)
 
 
-def started_path(run: Run, plan: ObjectPlan, stage: str) -> UPath:
-    """Says when a re-read with stamps was begun, by the worker's clock."""
-    return verify_folder(run, plan, stage) / "started.json"
+def started_path(run: Run, plan: ObjectPlan) -> UPath:
+    """Says when a re-read was begun: `at` by the worker's clock, `by_target` by the target's."""
+    return verify_folder(run, plan) / "started.json"
 
 
-def verify_folder(run: Run, plan: ObjectPlan, stage: str) -> UPath:
-    """Where a re-read lies while a check looks at it."""
-    return run.folder / "verify" / stage / plan.object
+def verify_folder(run: Run, plan: ObjectPlan) -> UPath:
+    """Where a re-read lies, for the checks and the end of the run."""
+    return run.folder / "verify" / "target" / plan.object

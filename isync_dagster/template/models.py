@@ -468,6 +468,11 @@ class Settings(Block):
         default_factory=AutomationControl,
         description="Automation of the target that is switched off while a run writes; nothing by default.",
     )
+    target_reads: Literal["changes", "whole"] = Field(
+        "changes",
+        description="What a later run reads of the target's records to match: changes: those that were saved or removed "
+        "since an earlier run read them, where the target can tell; whole: all of them, each time.",
+    )
     caps: Caps = Field(default_factory=Caps, description="Bounds that stop a phase before anything is written.")
     preflight: tuple[PreflightDecision, ...] = Field(
         (), description="Decisions that silence or change the severity of kinds of pre-flight findings; the last wins."

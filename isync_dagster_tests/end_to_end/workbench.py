@@ -15,8 +15,7 @@ from isync_dagster.local_org.seeds.dataset import DataSet, apply
 from isync_dagster.migration.checks import (
     check_conservation,
     check_rejected_rows,
-    verify_load,
-    verify_relink,
+    verify_target,
 )
 from isync_dagster.migration.extract import extract
 from isync_dagster.migration.finish import finish
@@ -85,9 +84,7 @@ class Bench:
         for item in objects:
             check_conservation(job, item.object)
             check_rejected_rows(job, item.object)
-            verify_load(job, item.object)
-            if item.has_relink:
-                verify_relink(job, item.object)
+            verify_target(job, item.object)
         return finish(job)
 
     def id_map(self, plan: Plan) -> pl.DataFrame:

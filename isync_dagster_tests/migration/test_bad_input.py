@@ -22,7 +22,7 @@ from isync_dagster.errors import (
     StoreError,
 )
 from isync_dagster.local_org.org_schema import OrgSchema
-from isync_dagster.migration.checks import check_target
+from isync_dagster.migration.checks import verify_target
 from isync_dagster.migration.extract import extract
 from isync_dagster.migration.finish import finish
 from isync_dagster.migration.load import load
@@ -33,7 +33,7 @@ from isync_dagster.schema.model import Field
 from isync_dagster.store.store import Store
 from isync_dagster_tests.migration.world import World, rows_of, send, some, template, together
 
-WRITES = "(POST|PATCH|PUT|DELETE) .*/(jobs/ingest|composite|sobjects)"
+WRITES = "(POST|PATCH|PUT|DELETE) .*/(jobs/ingest|composite/(sobjects|tree|graph)|sobjects)"
 
 
 @contextmanager
@@ -197,7 +197,7 @@ def test_verbs_out_of_turn_say_what_comes_first(world: World) -> None:
     for whole in (preflight, finish):
         with pytest.raises(ConfigError, match="has no open run"):
             whole(job)
-    unjudged = check_target(job, "Account")[0]
+    unjudged = verify_target(job, "Account")[0]
     assert not unjudged.passed
     assert (unjudged.severity, unjudged.run) == ("warn", 0)
     assert "has not run yet: nothing was judged" in unjudged.text
@@ -205,7 +205,7 @@ def test_verbs_out_of_turn_say_what_comes_first(world: World) -> None:
     with pytest.raises(ConfigError, match="not been remapped"):
         load(job, "Account")
     with pytest.raises(ConfigError, match="Account is not loaded in run 1"):
-        check_target(job, "Account")
+        verify_target(job, "Account")
 
 
 # ── a snapshot that no longer fits ───────────────────────────────────────────────────────────────────────

@@ -9,7 +9,7 @@ import pytest
 
 from isync_dagster.local_org.automation.model import Automation
 from isync_dagster.migration.causes import BY_TARGET, NOT_SENT, Suspects
-from isync_dagster.migration.checks import verify_relink
+from isync_dagster.migration.checks import verify_target
 from isync_dagster.migration.model import State
 from isync_dagster.salesforce.automation import WORKFLOW_RULES
 from isync_dagster.salesforce.automation_effects import Writer, writers
@@ -93,7 +93,7 @@ def test_what_the_run_had_off_is_no_suspect_and_what_may_not_be_read_is_said(wor
     job = world.job(template(("Account", "Contact"), rejected_rows_threshold=4))
     world.faults("target", refused)
     try:
-        verdicts = {verdict.name: verdict for verdict in verify_relink(job, "Account")}
+        verdicts = {verdict.name: verdict for verdict in verify_target(job, "Account")}
     finally:
         world.faults("target")
     assert all(

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import polars as pl
 import pytest
 
-from isync_dagster.migration.checks import check_conservation, check_relinked, check_target
+from isync_dagster.migration.checks import check_conservation, verify_target
 from isync_dagster.store import files
 from isync_dagster_tests.migration.world import (
     Migration,
@@ -53,7 +53,7 @@ def test_a_changed_lookup_is_found(done: Damaged, value: str) -> None:
     ids = world.ids("target", "Account")
 
     def judge() -> None:
-        _, verdict = check_target(migration.job, "Part__c")
+        _, verdict, *_ = verify_target(migration.job, "Part__c")
         assert not verdict.passed
         assert verdict.numbers["wrong"] == 1
         assert "1 do not" in verdict.text
@@ -70,7 +70,7 @@ def test_a_changed_deferred_lookup_is_found(done: Damaged) -> None:
     world, migration = done
 
     def judge() -> None:
-        verdict = check_relinked(migration.job, "Account")
+        verdict = verify_target(migration.job, "Account")[2]
         assert not verdict.passed
         assert verdict.numbers["wrong"] == 1
         assert verdict.table[0]["field"] == "ParentId"
@@ -83,7 +83,7 @@ def test_a_deleted_record_is_found(done: Damaged) -> None:
     world, migration = done
 
     def judge() -> None:
-        count, links = check_target(migration.job, "Memo__c")
+        count, links, *_ = verify_target(migration.job, "Memo__c")
         assert not count.passed
         assert count.numbers["missing"] == 1
         assert count.numbers["found"] == count.numbers["mapped"] - 1

@@ -53,7 +53,7 @@ def _arrived(world: World, job: SyncJob) -> None:
 def test_everything_called_twice_changes_nothing(world: World) -> None:
     world.reset(_data())
     send(world.job(_template(), **OPTIONS))
-    world.watch("target", "(POST|PATCH|PUT|DELETE) .*/(jobs/ingest|composite)")
+    world.watch("target", "(POST|PATCH|PUT|DELETE) .*/(jobs/ingest|composite/(sobjects|tree|graph))")
     _arrived(world, world.job(_template(), **OPTIONS))
     assert world.met("target") == 0
 

@@ -108,7 +108,7 @@ def test_a_closed_run_is_retried_and_tells_the_new_truth(world: World) -> None:
     assert "The promise is kept" in page
     assert run.audit("Account").latest().filter(pl.col("stage") == "retry-1").collect().height == 1
     # Nothing is left to retry, and nothing is sent by one.
-    world.watch("target", "(POST|PATCH|PUT|DELETE) .*/(jobs/ingest|composite)")
+    world.watch("target", "(POST|PATCH|PUT|DELETE) .*/(jobs/ingest|composite/(sobjects|tree|graph))")
     assert retry(world.job(_template())).rows == 0
     assert world.met("target") == 0
 

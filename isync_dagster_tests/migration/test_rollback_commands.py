@@ -21,7 +21,7 @@ from isync_dagster_tests.migration.test_rollback import keyed, tables
 from isync_dagster_tests.migration.test_rollback_conflicts import edit
 from isync_dagster_tests.migration.world import World, current, migrate, rows_of, some, together
 
-WRITES = "(POST|PATCH|PUT|DELETE) .*/(jobs/ingest|composite)"
+WRITES = "(POST|PATCH|PUT|DELETE) .*/(jobs/ingest|composite/(sobjects|tree|graph))"
 ORG = (
     '  {side}: {{auth: username_password, login_url: "{url}", username: "{username}", '
     'password: "${{{name}_PASSWORD}}", security_token: "${{{name}_TOKEN}}"}}'

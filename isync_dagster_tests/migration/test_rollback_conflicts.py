@@ -14,7 +14,7 @@ from isync_dagster_tests.migration.kept import Kept
 from isync_dagster_tests.migration.test_rollback import keyed, tables, undo
 from isync_dagster_tests.migration.world import World, current, migrate, rows_of, some, together
 
-WRITES = "(POST|PATCH|PUT|DELETE) .*/(jobs/ingest|composite)"
+WRITES = "(POST|PATCH|PUT|DELETE) .*/(jobs/ingest|composite/(sobjects|tree|graph))"
 
 
 OBJECTS = ("Account", "Contact", "Part__c")

@@ -19,7 +19,7 @@ from isync_dagster.store.scans import Scans
 from isync_dagster.store.store import Store
 from isync_dagster_tests.migration.world import World, migrate, rich_data, some, template, together
 
-WRITES = "(POST|PATCH|PUT|DELETE) .*/(sobjects|jobs/ingest|composite|tooling|async)"
+WRITES = "(POST|PATCH|PUT|DELETE) .*/(sobjects|jobs/ingest|composite/(sobjects|tree|graph)|tooling|async)"
 SOME = ("Account", "Contact", "Node__c", "Memo__c")
 BECOMES = {"insert": "inserted", "update": "updated"}
 

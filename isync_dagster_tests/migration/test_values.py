@@ -10,7 +10,7 @@ import pytest
 
 from isync_dagster.errors import PlanError
 from isync_dagster.migration.causes import BY_TARGET
-from isync_dagster.migration.checks import verify_load, verify_relink
+from isync_dagster.migration.checks import verify_target
 from isync_dagster.migration.model import SyncJob, Verdict
 from isync_dagster.migration.publishing import publish_again
 from isync_dagster.store import files
@@ -55,7 +55,7 @@ def by_name(verdicts: tuple[Verdict, ...]) -> dict[str, Verdict]:
 def test_a_migration_that_nobody_touched_differs_nowhere(done: tuple[World, Migration]) -> None:
     world, migration = done
     assert migration.failed() == []
-    found = by_name(verify_relink(thorough(world), "Account"))
+    found = by_name(verify_target(thorough(world), "Account"))
     assert found["fields"].numbers["compared values"] > 14 * 10
     columns = {row["field"]: row for row in found["fields"].table}
     assert {"Remarks__c", "Industry", "Mail__c", "Tags__c", "Met__c", "At__c"} <= set(columns)
@@ -76,7 +76,7 @@ def test_a_cell_changed_behind_the_tools_back_is_named(done: tuple[World, Migrat
     )
     world.execute("target", set_to.format("99999", "+"))
     try:
-        found = by_name(verify_relink(migration.job, "Account"))["fields"]
+        found = by_name(verify_target(migration.job, "Account"))["fields"]
     finally:
         world.execute("target", set_to.format(before, "-"))
     assert not found.passed and found.severity == "error"
@@ -89,7 +89,7 @@ def test_a_cell_changed_behind_the_tools_back_is_named(done: tuple[World, Migrat
     assert "Zip__c (1)" in found.text and "1 were changed since by somebody" in found.text
     written = files.scan(current(migration.job).folder / "differences" / "Account.parquet").collect()
     assert written.select("field", "expected", "found").rows() == [("Zip__c", "00003", "99999")]
-    again = by_name(verify_relink(migration.job, "Account"))["fields"]
+    again = by_name(verify_target(migration.job, "Account"))["fields"]
     assert again.passed
     assert not files.exists(current(migration.job).folder / "differences" / "Account.parquet")
 
@@ -100,9 +100,11 @@ def test_what_the_target_changed_as_it_was_saved_is_told_apart(done: tuple[World
     set_to = f"""UPDATE "Part__c" SET "Amount__c" = {{}} WHERE "Id" = '{there}'"""
     world.execute("target", set_to.format(77))
     try:
-        strict = by_name(verify_load(thorough(world), "Part__c"))["fields"]
-        lenient = by_name(verify_load(thorough(world, changed_by_target="warning"), "Part__c"))["fields"]
-        left_out = by_name(verify_load(thorough(world, exclude_fields={"Part__c": ["Amount__c"]}), "Part__c"))["fields"]
+        strict = by_name(verify_target(thorough(world), "Part__c"))["fields"]
+        lenient = by_name(verify_target(thorough(world, changed_by_target="warning"), "Part__c"))["fields"]
+        left_out = by_name(verify_target(thorough(world, exclude_fields={"Part__c": ["Amount__c"]}), "Part__c"))[
+            "fields"
+        ]
     finally:
         world.execute("target", set_to.format(2))
     assert (strict.passed, strict.severity) == (False, "error")
@@ -124,7 +126,7 @@ def test_every_type_of_value_is_compared(done: tuple[World, Migration], column: 
     world.execute("target", 'CREATE OR REPLACE TABLE kept_cells AS SELECT * FROM "Account"')
     world.execute("target", f"""UPDATE "Account" SET "{column}" = {changed} WHERE "Id" = '{there}'""")
     try:
-        found = by_name(verify_relink(thorough(world), "Account"))["fields"]
+        found = by_name(verify_target(thorough(world), "Account"))["fields"]
     finally:
         world.execute(
             "target",
@@ -136,7 +138,7 @@ def test_every_type_of_value_is_compared(done: tuple[World, Migration], column: 
 
 def test_business_totals_of_both_sides(done: tuple[World, Migration]) -> None:
     world, _ = done
-    totals = by_name(verify_relink(thorough(world), "Account"))["totals"]
+    totals = by_name(verify_target(thorough(world), "Account"))["totals"]
     assert totals.passed, totals.text
     revenue = {row["value"]: row for row in totals.table if row["metric"] == "revenue"}
     # Every fourth account has the industry Old, which the target calls New, every fourth is New already.
@@ -159,7 +161,7 @@ def test_a_total_that_differs_says_where(done: tuple[World, Migration]) -> None:
     set_to = f"""UPDATE "Account" SET "Industry" = '{{}}' WHERE "Id" = '{there}'"""
     world.execute("target", set_to.format("Energy"))
     try:
-        totals = by_name(verify_relink(thorough(world), "Account"))["totals"]
+        totals = by_name(verify_target(thorough(world), "Account"))["totals"]
     finally:
         world.execute("target", set_to.format("New"))
     assert not totals.passed and totals.text == "1 of 5 totals differ between the orgs: revenue."
@@ -169,7 +171,7 @@ def test_a_total_that_differs_says_where(done: tuple[World, Migration]) -> None:
 
 def test_spot_checks_are_pairs_of_names(done: tuple[World, Migration]) -> None:
     world, _ = done
-    links = by_name(verify_load(thorough(world), "Contact"))["relationships"]
+    links = by_name(verify_target(thorough(world), "Contact"))["relationships"]
     pairs = [row for row in links.table if row["field"] == "AccountId"]
     assert pairs
     for row in pairs:
@@ -180,14 +182,14 @@ def test_spot_checks_are_pairs_of_names(done: tuple[World, Migration]) -> None:
 
 def test_a_sample_says_its_size_and_what_it_can_miss(done: tuple[World, Migration]) -> None:
     world, _ = done
-    found = by_name(verify_relink(thorough(world, rows=6), "Account"))["fields"]
+    found = by_name(verify_target(thorough(world, rows=6), "Account"))["fields"]
     assert found.passed and found.numbers["compared records"] == 6 and found.numbers["migrated"] == 14
     assert "A random sample of 6 of 14 records was compared" in found.text
     assert "fewer than 1 record in 2 can go unseen" in found.text
     # What every record has wrong, no sample misses.
     world.execute("target", 'UPDATE "Account" SET "Zip__c" = \'x\' || "Zip__c"')
     try:
-        bad = by_name(verify_relink(thorough(world, rows=6), "Account"))["fields"]
+        bad = by_name(verify_target(thorough(world, rows=6), "Account"))["fields"]
     finally:
         world.execute("target", 'UPDATE "Account" SET "Zip__c" = substr("Zip__c", 2)')
     assert bad.numbers["different"] == 6

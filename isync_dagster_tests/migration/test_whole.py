@@ -20,7 +20,7 @@ def test_everything_arrives_and_a_second_run_sends_nothing(world: World) -> None
     }
     assert done.outcomes["Account", "relink"].numbers["sent"] == 14
 
-    world.watch("target", "(POST|PATCH|PUT|DELETE) .*/(jobs/ingest|composite)")
+    world.watch("target", "(POST|PATCH|PUT|DELETE) .*/(jobs/ingest|composite/(sobjects|tree|graph))")
     again = migrate(world.job(template()))
     assert again.failed() == []
     assert_laws(again)

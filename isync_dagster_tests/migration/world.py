@@ -23,7 +23,7 @@ from isync_dagster.local_org.local_org import LocalOrg
 from isync_dagster.local_org.seeds.dataset import DataSet, apply
 from isync_dagster.local_org.seeds.notation import linked, sobject
 from isync_dagster.local_org.server import Served
-from isync_dagster.migration.checks import check_conservation, check_rejected_rows, verify_load, verify_relink
+from isync_dagster.migration.checks import check_conservation, check_rejected_rows, verify_target
 from isync_dagster.migration.extract import extract
 from isync_dagster.migration.finish import finish
 from isync_dagster.migration.load import load
@@ -570,10 +570,8 @@ def check(job: SyncJob) -> dict[tuple[str, str], Verdict]:
         found += [
             check_conservation(job, item.object),
             check_rejected_rows(job, item.object),
-            *verify_load(job, item.object),
+            *verify_target(job, item.object),
         ]
-        if item.has_relink:
-            found += verify_relink(job, item.object)
     return {(verdict.object, verdict.name): verdict for verdict in found}
 
 
