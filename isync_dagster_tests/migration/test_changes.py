@@ -225,7 +225,14 @@ CASES: dict[Callable[[World], None], tuple[str, str]] = {
 """What happened, and how an object is read then."""
 
 
-@pytest.mark.parametrize("happened", CASES, ids=lambda case: case.__name__)
+SOON = (saved, leaf_deleted, merged, inserted, purged_and_inserted, undeleted_without_a_stamp)
+"""Those that every test run looks at; the others are slow ones, all together."""
+
+
+@pytest.mark.parametrize(
+    "happened",
+    [pytest.param(case, id=case.__name__, marks=() if case in SOON else pytest.mark.slow) for case in CASES],
+)
 def test_the_rows_and_the_decisions_are_those_of_a_whole_read(twice: World, happened: Callable[[World], None]) -> None:
     happened(twice)
     name, expected = CASES[happened]
