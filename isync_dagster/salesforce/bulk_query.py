@@ -24,6 +24,8 @@ from isync_dagster.salesforce.query_job import PageFile, PageRef, QueryJob
 __all__ = ["BulkQuery", "PageFile", "PageRef", "QueryJob"]
 
 _FIRST_WITH_PAGES = 58.0
+IN_ONE = 50_000
+"""Up to so many rows a result is fetched at once, without the list of its pages."""
 # What an org answers that has no resultPages, whatever its version says.
 _NO_PAGES = frozenset({400, 404, 405, 501})
 
@@ -164,7 +166,7 @@ class BulkQuery:
         # the two ways of paging cut the result at different rows, so a download ends the way it began
         began_chained = any(page.chained for page in kept.values())
         # The pages of a result that fits one are not asked for: it is fetched at once.
-        in_one = not kept and processed is not None and processed <= self._max_records
+        in_one = not kept and processed is not None and processed <= IN_ONE
         references = iter([PageRef(0, None, chained=True)]) if began_chained or in_one else self.pages(job_id)
         first = next(references)
         if first.chained:

@@ -13,6 +13,7 @@ from isync_dagster.migration import reading
 from isync_dagster.migration.extract import extract
 from isync_dagster.migration.model import RunOptions, SyncJob
 from isync_dagster.plan.model import Plan
+from isync_dagster.salesforce import bulk_query
 from isync_dagster.store import disk
 from isync_dagster.store.store import Store
 from isync_dagster_tests.migration.killed import connect
@@ -22,6 +23,7 @@ def main(path: str) -> None:
     """Extract as the recipe says, and die."""
     recipe = json.loads(Path(path).read_text())
     reading.REST_ROWS = 0
+    bulk_query.IN_ONE = 0
     publish, left = disk.publish, recipe["pages"]
 
     def fatal(place: Path, to: Any) -> None:

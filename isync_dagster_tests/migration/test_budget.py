@@ -15,6 +15,7 @@ from isync_dagster.migration import reading
 from isync_dagster.migration.budget import has_recovered, stopped_by_budget
 from isync_dagster.migration.model import SyncJob
 from isync_dagster.migration.writing import release_all
+from isync_dagster.salesforce import bulk_query
 from isync_dagster.salesforce.org import Org
 from isync_dagster.store.ledger import Ledger
 from isync_dagster.store.store import Store
@@ -118,6 +119,7 @@ def test_calls_that_are_used_up_are_the_same_clean_stop(accounts: World, state: 
 @pytest.mark.slow
 def test_an_extract_stops_at_the_sources_share(accounts: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "REST_ROWS", 0)
+    monkeypatch.setattr(bulk_query, "IN_ONE", 0)
     service = accounts.served["source"].service
     before = service.call_limit
     service.call_limit = int(service.calls_made / 0.95) + 20

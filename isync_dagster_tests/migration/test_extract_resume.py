@@ -18,6 +18,7 @@ from isync_dagster.errors import StoppedError
 from isync_dagster.migration import reading
 from isync_dagster.migration.extract import extract, extracted
 from isync_dagster.migration.model import SyncJob
+from isync_dagster.salesforce import bulk_query
 from isync_dagster.store import files
 from isync_dagster_tests.migration.world import World, current, serving_world, some, template
 
@@ -72,6 +73,7 @@ def test_a_killed_extract_goes_on_at_the_page(world: World, monkeypatch: pytest.
     assert isinstance(written, list)
     assert len(written) == 2
     monkeypatch.setattr(reading, "REST_ROWS", 0)
+    monkeypatch.setattr(bulk_query, "IN_ONE", 0)
     world.watch("source", f"(POST .*/jobs/query$|{PAGE}.*)")
     assert extract(job, "Account").rows == 23
     # Three of the five pages, and no new job; what was written before was not touched.
@@ -83,6 +85,7 @@ def test_a_killed_extract_goes_on_at_the_page(world: World, monkeypatch: pytest.
 @pytest.mark.slow
 def test_a_stopped_extract_goes_on_at_the_page(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "REST_ROWS", 0)
+    monkeypatch.setattr(bulk_query, "IN_ONE", 0)
     world.reset(some("Account", 23))
     pages = 0
 

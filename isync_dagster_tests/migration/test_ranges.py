@@ -17,6 +17,7 @@ from isync_dagster.migration.extract import extract, extracted
 from isync_dagster.migration.model import SyncJob
 from isync_dagster.migration.ranges import DIGITS, choose
 from isync_dagster.records.ids import to18
+from isync_dagster.salesforce import bulk_query
 from isync_dagster.salesforce.org import Org
 from isync_dagster.store import files
 from isync_dagster_tests.migration.world import World, current, serving_world, some, template, together
@@ -36,6 +37,7 @@ def served_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 def by_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few rows are read as many would be."""
     monkeypatch.setattr(reading, "REST_ROWS", 0)
+    monkeypatch.setattr(bulk_query, "IN_ONE", 0)
 
 
 def _ids(*numbers: tuple[int, int]) -> list[str]:
