@@ -13,9 +13,9 @@ from isync_dagster.migration.extract import extracted
 from isync_dagster.migration.forecast import forecast_error
 from isync_dagster.migration.healing import heal_after, notes_of
 from isync_dagster.migration.links import link_totals
-from isync_dagster.migration.load import errors_of
+from isync_dagster.migration.load import errors_in
 from isync_dagster.migration.model import ObjectSummary, Outcome, State, Summary, SyncJob, Verdict
-from isync_dagster.migration.outcomes import calls_of, counts_by, kept, measured
+from isync_dagster.migration.outcomes import calls_of, kept, measured
 from isync_dagster.migration.publishing import publish
 from isync_dagster.migration.relink import is_loaded, is_relinked
 from isync_dagster.migration.runs import current_run
@@ -81,7 +81,7 @@ def summarize(job: SyncJob, run: Run) -> Summary:
 
 
 def _object(job: SyncJob, run: Run, plan: ObjectPlan, verdicts: list[Verdict]) -> ObjectSummary:
-    latest = run.audit(plan.object).latest()
+    log = run.audit(plan.object)
     mine = tuple(verdict for verdict in verdicts if verdict.object == plan.object)
     totals = link_totals(run, plan)
     links = totals.group_by("state").agg(pl.col("rows").sum()).drop_nulls().sort("state") if totals.height else totals
@@ -90,11 +90,11 @@ def _object(job: SyncJob, run: Run, plan: ObjectPlan, verdicts: list[Verdict]) -
         target_object=plan.target_object,
         level=plan.level,
         extracted=extracted(run, plan).select(pl.len()).collect().item(),
-        states=counts_by(latest, "state"),
+        states=log.states(),
         links={str(row["state"]): int(row["rows"]) for row in links.to_dicts()},
         lookups_verified=sum(int(verdict.numbers.get("verified", 0)) for verdict in mine),
         lookups_wrong=sum(int(verdict.numbers.get("wrong", 0)) for verdict in mine),
-        errors=errors_of(latest),
+        errors=errors_in(log.standing()),
         dropped_fields=tuple((dropped.field, dropped.reason) for dropped in plan.dropped),
         verdicts=mine,
     )
@@ -104,7 +104,7 @@ def _refuse_unfinished(job: SyncJob, run: Run) -> None:
     """Raise `ConfigError` that names every object with rows that are not through."""
     open_objects = []
     for plan in job.plan.objects_in(job.phase):
-        states = counts_by(run.audit(plan.object).latest(), "state")
+        states = run.audit(plan.object).states()
         if states.get(State.UNKNOWN):
             open_objects.append(f"{plan.object} ({states[State.UNKNOWN]} rows with unknown outcome)")
         elif not is_loaded(run, plan.object) or (plan.has_relink and not is_relinked(run, plan.object)):

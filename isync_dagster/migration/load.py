@@ -16,7 +16,7 @@ from isync_dagster.migration.chunks import WAVE_CHUNKS, cut
 from isync_dagster.migration.contention import locked_parents
 from isync_dagster.migration.mapped import FOLLOWED
 from isync_dagster.migration.model import IN_TARGET, Outcome, State, SyncJob
-from isync_dagster.migration.outcomes import Measure, counts_by, kept, measured, preview_of
+from isync_dagster.migration.outcomes import PREVIEW_ROWS, Measure, kept, measured, preview_of
 from isync_dagster.migration.remap import current_rows, pairs_of, remapped
 from isync_dagster.migration.runs import current_run
 from isync_dagster.migration.sending import Sender
@@ -430,8 +430,9 @@ AUDIT_COLUMNS = {
 
 def load_outcome(run: Run, plan: ObjectPlan, stage: str, measure: Measure) -> Outcome:
     """States, errors and links of the object as the audit log has them now."""
-    latest = run.audit(plan.object).latest()
-    states = counts_by(latest, "state")
+    log = run.audit(plan.object)
+    states = log.states()
+    shown = log.some(PREVIEW_ROWS)
     links = link_counts(current_rows(run, plan.object), plan.lookups).collect()
     outcome = Outcome(
         plan.object,
@@ -447,22 +448,24 @@ def load_outcome(run: Run, plan: ObjectPlan, stage: str, measure: Measure) -> Ou
         calls=measure.calls,
         seconds=measure.seconds,
         bytes=measure.meter.bytes_sent,
-        preview=preview_of(latest.select("source_id", "target_id", "state", "code", "message")),
-        columns=tuple((name, str(kind), AUDIT_COLUMNS[name]) for name, kind in latest.collect_schema().items()),
+        preview=preview_of(shown.select("source_id", "target_id", "state", "code", "message")),
+        columns=tuple((name, str(kind), AUDIT_COLUMNS[name]) for name, kind in shown.collect_schema().items()),
         lineage={"source_id": (plan.object, "Id")},
-        errors=errors_of(latest),
+        errors=errors_in(log.standing()),
     )
     return kept(run, outcome)
 
 
+def errors_in(standing: pl.DataFrame) -> tuple[dict[str, Any], ...]:
+    """Refused and blocked rows of a log's standing by state, code and fields, most rows first, with what to do about each."""
+    bad = standing.filter(pl.col("state").is_in([State.FAILED, State.BLOCKED, State.UNKNOWN, State.PENDING]))
+    shown = bad.head(50).rename({"source_id": "sample"})
+    return tuple({**row, "advice": classify(row["code"]).text if row["code"] else ""} for row in shown.to_dicts())
+
+
 def errors_of(latest: pl.LazyFrame) -> tuple[dict[str, Any], ...]:
-    """Refused and blocked rows grouped by state, code and fields, most rows first, with what to do about each."""
-    grouped = (
-        latest.filter(pl.col("state").is_in([State.FAILED, State.BLOCKED, State.UNKNOWN, State.PENDING]))
-        .group_by("state", "code", "fields")
-        .agg(pl.len().alias("rows"), pl.col("message").first(), pl.col("source_id").first().alias("sample"))
-        .sort("rows", descending=True)
-        .head(50)
-        .collect()
+    """As `errors_in` of some rows of an audit log, one a record."""
+    grouped = latest.group_by("state", "code", "fields").agg(
+        pl.len().alias("rows"), pl.col("message").first(), pl.col("source_id").first()
     )
-    return tuple({**row, "advice": classify(row["code"]).text if row["code"] else ""} for row in grouped.to_dicts())
+    return errors_in(grouped.sort("rows", descending=True).collect())

@@ -48,6 +48,8 @@ class Refusals:
         The columns of the audit log, `advice`, then `sent.<Field>` for every field that was sent with one of them: empty
         where nothing was said, or the rows were cleaned up. Streamed: no frame of all rows is made.
         """
+        if not any(state in BAD for state in self.run.audit(self.object).states()):
+            return None
         with tempfile.TemporaryDirectory(prefix="isync-") as scratch:
             # Found once: every chunk's file is joined with it.
             found = Path(scratch) / "found.parquet"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 
 import polars as pl
@@ -10,6 +11,7 @@ from upath import UPath
 from isync_dagster.errors import StoreError
 from isync_dagster.store import files
 from isync_dagster.store.layout import decode, encode
+from isync_dagster.store.medium import is_local
 
 COLUMNS = {
     "source_id": pl.String(),
@@ -32,6 +34,21 @@ COLUMNS = {
 the record, then the operation that was sent; `sent_at` is when the attempt began by the target's clock, `at` when its
 outcome was accounted by the worker's.
 """
+
+STANDING = pl.Schema(
+    {
+        "state": pl.String(),
+        "code": pl.String(),
+        "fields": pl.String(),
+        "rows": pl.UInt32(),
+        "message": pl.String(),
+        "source_id": pl.String(),
+    }
+)
+"""How the records of a log stand: rows by state, code and fields, with one message and one record of each group."""
+
+_standing: dict[str, tuple[object, pl.DataFrame]] = {}
+_guard = threading.Lock()
 
 STAGES = ("extract", "remap", "load", "relink", "retry", "heal", "rollback")
 """Stages in the order in which they act on a record; `retry-2` is a later `retry`, `retry-2-relink` comes after it."""
@@ -60,7 +77,41 @@ class AuditLog:
             )
         )
         path = self.folder / f"{encode(part)}.parquet"
+        with _guard:
+            _standing.pop(str(self.folder), None)
         return files.write_parquet(path, rows, required=("source_id", "state", "stage"))
+
+    def standing(self) -> pl.DataFrame:
+        """How the records stand now (`STANDING`), most rows first; bounded by the kinds of refusals.
+
+        Several checks and summaries ask for it of the same log: it is worked out once, until a part is written.
+        """
+        stamp = tuple((name, _stamp(self.folder / name)) for name in files.names(self.folder))
+        with _guard:
+            known = _standing.get(str(self.folder))
+        if known is not None and known[0] == stamp:
+            return known[1]
+        keys = ["state", "code", "fields"]
+        found = (
+            self.latest()
+            .group_by(keys)
+            .agg(pl.len().cast(pl.UInt32).alias("rows"), pl.col("message", "source_id").first())
+            .select(list(STANDING))
+            .sort("rows", *keys, descending=[True, False, False, False])
+            .collect()
+        )
+        with _guard:
+            _standing[str(self.folder)] = (stamp, found)
+        return found
+
+    def states(self) -> dict[str, int]:
+        """Records by the state that counts."""
+        found = self.standing().group_by("state").agg(pl.col("rows").sum()).sort("state")
+        return {str(state): int(rows) for state, rows in found.iter_rows()}
+
+    def some(self, rows: int) -> pl.LazyFrame:
+        """The rows that count (`COLUMNS`) of so many records, whichever come first."""
+        return self.latest(of=self.read().select("source_id").head(rows))
 
     def parts(self) -> list[str]:
         """Names of the parts written."""
@@ -85,6 +136,14 @@ class AuditLog:
             .agg(pl.col(others).max_by("_rank"))
             .select(*COLUMNS)
         )
+
+
+def _stamp(path: UPath) -> object:
+    """What changes when a part is written anew; of an object store its name says enough, for a repeat writes the same."""
+    if not is_local(path):
+        return None
+    found = path.stat()
+    return found.st_size, found.st_mtime
 
 
 def _text(name: str, dtype: pl.DataType) -> pl.Expr:

@@ -1,0 +1,56 @@
+"""How a log stands is worked out once, and anew when it was written to."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import polars as pl
+import pytest
+from upath import UPath
+
+from isync_dagster.store.audit import STANDING, AuditLog
+
+
+def rows(stage: str, *given: tuple[str, str, str | None]) -> pl.DataFrame:
+    """(source id, state, code) as rows of a stage."""
+    frame = pl.DataFrame(
+        list(given), schema={"source_id": pl.String, "state": pl.String, "code": pl.String}, orient="row"
+    )
+    return frame.with_columns(stage=pl.lit(stage), attempt=pl.lit(1), at=pl.lit(datetime(2026, 1, 1, tzinfo=UTC)))
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> AuditLog:
+    return AuditLog(UPath(tmp_path / "audit" / "Account"))
+
+
+def test_an_empty_log_stands_empty(log: AuditLog) -> None:
+    assert log.standing().schema == STANDING
+    assert log.states() == {}
+
+
+def test_the_last_stage_counts_and_a_later_part_is_seen(log: AuditLog) -> None:
+    log.append("remap", rows("remap", ("a", "pending", None), ("b", "pending", None), ("c", "identical", None)))
+    assert log.states() == {"identical": 1, "pending": 2}
+    log.append("load", rows("load", ("a", "inserted", None), ("b", "failed", "DUPLICATE_VALUE")))
+    assert log.states() == {"failed": 1, "identical": 1, "inserted": 1}
+    failed = log.standing().row(by_predicate=pl.col("state") == "failed", named=True)
+    assert (failed["code"], failed["rows"], failed["source_id"]) == ("DUPLICATE_VALUE", 1, "b")
+
+
+def test_a_part_that_another_process_wrote_anew_is_seen(log: AuditLog) -> None:
+    log.append("load", rows("load", ("a", "failed", "UNABLE_TO_LOCK_ROW")))
+    assert log.states() == {"failed": 1}
+    other = AuditLog(UPath(log.folder.parent / "Other"))
+    other.append("load", rows("load", ("a", "inserted", None), ("b", "inserted", None)))
+    part = Path(log.folder) / "load.parquet"
+    (Path(other.folder) / "load.parquet").replace(part)
+    assert log.states() == {"inserted": 2}
+
+
+def test_some_rows_are_those_that_count(log: AuditLog) -> None:
+    log.append("remap", rows("remap", ("a", "pending", None), ("b", "pending", None)))
+    log.append("load", rows("load", ("a", "inserted", None), ("b", "inserted", None)))
+    found = log.some(1).collect()
+    assert found["state"].to_list() == ["inserted"]
