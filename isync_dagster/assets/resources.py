@@ -12,6 +12,7 @@ from pydantic import Field
 
 from isync_dagster.assets.settings import Settings
 from isync_dagster.errors import ConfigError, OrgsError
+from isync_dagster.migration.memory import limit_process
 from isync_dagster.migration.model import Progress, RunOptions, SyncJob
 
 if TYPE_CHECKING:
@@ -100,6 +101,7 @@ class Workbench:
         self._logins: dict[str, threading.Lock] = {}
         self._orgs: dict[str, Org] = {}
         self._store: Store | None = None
+        limit_process(settings.memory)
 
     def plan(self, template: str) -> "Plan":
         """The plan of a template; ConfigError names the templates there are."""

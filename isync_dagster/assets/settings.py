@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from isync_dagster.errors import ConfigError
+from isync_dagster.migration.memory import DEFAULT, parse_size
 
 EXECUTORS = ("threads", "processes", "in_process", "celery", "k8s")
 REMOTE = ("celery", "k8s")
@@ -28,6 +29,8 @@ class Settings:
     """How steps run (`ISYNC_EXECUTOR`): threads, processes or in_process; celery or k8s on other machines."""
     max_concurrent: int | None = None
     """Steps of one run at the same time (`ISYNC_MAX_CONCURRENT`)."""
+    memory: int = DEFAULT
+    """Bytes that each process holds at most, about (`ISYNC_MEMORY`, such as `1.5 GB`; default 1 GB)."""
 
     @property
     def is_remote(self) -> bool:
@@ -63,4 +66,5 @@ class Settings:
             orgs=Path(values.get("ISYNC_ORGS") or templates / "orgs.yaml"),
             executor=executor,
             max_concurrent=int(many) if many else None,
+            memory=parse_size(values["ISYNC_MEMORY"], "ISYNC_MEMORY") if values.get("ISYNC_MEMORY") else DEFAULT,
         )

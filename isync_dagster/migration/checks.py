@@ -11,12 +11,12 @@ from isync_dagster.errors import ConfigError
 from isync_dagster.migration.cleanup import missing_of
 from isync_dagster.migration.extract import extracted
 from isync_dagster.migration.lastlook import AT_LAST, LastLook
-from isync_dagster.migration.links import link_states, link_totals
-from isync_dagster.migration.load import errors_of
+from isync_dagster.migration.links import buckets, link_states, link_totals
+from isync_dagster.migration.load import errors_in
 from isync_dagster.migration.mapped import FOLLOWED, left_alone, out_of_sight
+from isync_dagster.migration.memory import memory
 from isync_dagster.migration.model import IN_TARGET, LinkState, State, SyncJob, Verdict
 from isync_dagster.migration.names import named
-from isync_dagster.migration.outcomes import counts_by
 from isync_dagster.migration.relink import is_planned
 from isync_dagster.migration.remap import has_rows, remap_outcome
 from isync_dagster.migration.runs import latest_run
@@ -37,20 +37,30 @@ def check_conservation(job: SyncJob, object: str) -> Verdict:
     if run is None:
         return _no_run(job, object, "conservation")
     ids = extracted(run, plan).select(source_id="Id")
-    latest = run.audit(object).latest()
-    # Together, so that the log is laid out once; counts and ten ids come back.
-    total, counted, without, found, foreign = pl.collect_all(
-        [
-            ids.select(pl.len()),
-            latest.group_by("state").len().sort("state"),
-            ids.join(latest, on="source_id", how="anti").select("source_id").head(10),
-            ids.join(latest, on="source_id", how="semi").select(pl.len()),
-            latest.join(ids, on="source_id", how="anti").select(pl.len()),
-        ]
-    )
-    rows, strange = int(total.item()), int(foreign.item())
-    states = {str(state): int(count) for state, count in counted.iter_rows()}
-    missing = rows - int(found.item())
+    rows = strange = missing = 0
+    states: dict[str, int] = {}
+    without: list[dict[str, Any]] = []
+    pieces, size = buckets(run, plan)
+    for bucket in pieces:
+        mine = ids if bucket.count == 1 else ids.filter(bucket.holds("source_id"))
+        latest = run.audit(object).latest(where=None if bucket.count == 1 else bucket.holds("source_id"))
+        # Together, so that the log is laid out once; counts and ten ids come back.
+        with memory().share(size):
+            total, counted, lost, found, foreign = pl.collect_all(
+                [
+                    mine.select(pl.len()),
+                    latest.group_by("state").len().sort("state"),
+                    mine.join(latest, on="source_id", how="anti").select("source_id").head(10),
+                    mine.join(latest, on="source_id", how="semi").select(pl.len()),
+                    latest.join(mine, on="source_id", how="anti").select(pl.len()),
+                ]
+            )
+        rows, strange = rows + int(total.item()), strange + int(foreign.item())
+        missing += int(total.item()) - int(found.item())
+        for state, count in counted.iter_rows():
+            states[str(state)] = states.get(str(state), 0) + int(count)
+        without += lost.head(10 - len(without)).to_dicts()
+    states = dict(sorted(states.items()))
     links = link_totals(run, plan)
     unaccounted = int(links.filter(pl.col("state").is_null())["rows"].sum()) if links.height else 0
     complete = int(links["rows"].sum()) == rows * len(plan.lookups) if links.height else not plan.lookups or not rows
@@ -73,7 +83,7 @@ def check_conservation(job: SyncJob, object: str) -> Verdict:
         passed,
         text,
         numbers={"extracted": rows, **states, "without state": missing, "lookups without state": unaccounted},
-        table=without.to_dicts() or _link_table(links),
+        table=without or _link_table(links),
     )
 
 
@@ -82,8 +92,8 @@ def check_rejected_rows(job: SyncJob, object: str) -> Verdict:
     run, plan = _judged(job, object)
     if run is None:
         return _no_run(job, object, "rejected_rows")
-    latest = run.audit(object).latest()
-    states = counts_by(latest, "state")
+    log = run.audit(object)
+    states = log.states()
     failed, blocked = states.get(State.FAILED, 0), states.get(State.BLOCKED, 0)
     stuck = states.get(State.PENDING, 0)
     allowed = allowed_rejects(job, run, plan)
@@ -99,7 +109,7 @@ def check_rejected_rows(job: SyncJob, object: str) -> Verdict:
         passed,
         text,
         numbers={"failed": failed, "blocked": blocked, "pending": stuck, "allowed": allowed},
-        table=[dict(row) for row in errors_of(latest)],
+        table=[dict(row) for row in errors_in(log.standing())],
     )
 
 
@@ -191,24 +201,22 @@ def _relationships(
     numbers: dict[str, int] = {}
     shown: list[dict[str, Any]] = []
     samples: list[dict[str, Any]] = []
-    states = link_states(run, plan)
     limit = max(2, job.options.spot_checks // max(1, len(lookups)))
-    queries: list[pl.LazyFrame] = []
-    for lookup in lookups:
-        compared = _compared(states, there, plan, lookup)
-        good = pl.col("_right")
-        queries.append(states.select((pl.col(f"_link.{lookup.target.name}") == LinkState.PENDING).sum()))
-        queries.append(compared.select(right=good.sum(), wrong=(~good).sum()))
-        queries += [compared.filter(good).head(limit), compared.filter(~good).head(WRONG_SHOWN)]
-    # Collected together, so that they share their joins; a few rows come back of each.
-    found = iter(pl.collect_all(queries))
-    for lookup, waiting, counted, right, bad in zip(lookups, found, found, found, found, strict=False):
-        field = lookup.target.name
-        numbers[f"{field} verified"] = int(counted["right"][0])
-        verified, wrong = verified + int(counted["right"][0]), wrong + int(counted["wrong"][0])
-        pending += int(waiting.item())
-        samples += _shown(right, field)
-        shown += _shown(bad, field)
+    parts, size = buckets(run, plan)
+    for bucket in parts:
+        with memory().share(size):
+            # Bounded by the budget: ids and states of the records of a bucket, and what their target records hold.
+            joined = _beside(link_states(run, plan, bucket=bucket), there, lookups, alone=bucket.count == 1)
+        for lookup in lookups:
+            field = lookup.target.name
+            compared = _compared(joined, lookup)
+            good = compared.filter("_right")
+            numbers[f"{field} verified"] = numbers.get(f"{field} verified", 0) + good.height
+            verified, wrong = verified + good.height, wrong + compared.height - good.height
+            pending += joined.filter(pl.col(f"_link.{field}") == LinkState.PENDING).height
+            samples += _shown(good.head(limit - sum(item["field"] == field for item in samples)), field)
+            bad = compared.filter(~pl.col("_right"))
+            shown += _shown(bad.head(WRONG_SHOWN - sum(item["field"] == field for item in shown)), field)
     text = f"{verified:,} lookups point at the counterpart of their source parent"
     text += f", {wrong:,} do not." if wrong else "."
     if pending:
@@ -230,25 +238,34 @@ def _readable(job: SyncJob, rows: Sequence[dict[str, Any]]) -> Sequence[dict[str
     return [dict(row) for row in named(rows, job.source, job.target)] if job.options.thorough else rows
 
 
-def _compared(states: pl.LazyFrame, there: pl.LazyFrame, plan: ObjectPlan, lookup: Lookup) -> pl.LazyFrame:
-    """source, from (source parent), target, expected, found, `_right`: records whose lookup must hold a known value."""
+def _beside(states: pl.LazyFrame, there: pl.LazyFrame, lookups: Sequence[Lookup], *, alone: bool) -> pl.DataFrame:
+    """`states` (`link_states`) with `_found.F`, what the target holds in lookup F; `alone`: they are all there are."""
+    names = [lookup.target.name for lookup in lookups]
+    found = there.select(pl.col("Id").alias("_target_id"), *(pl.col(name).alias(f"_found.{name}") for name in names))
+    if not alone:
+        # Of the target no more is held than the records in question.
+        found = found.join(states.select("_target_id").drop_nulls().unique(), on="_target_id", how="semi")
+    wanted = [item for name in names for item in (name, f"_from.{name}", f"_link.{name}")]
+    rows = states.select("_source_id", "_target_id", "_state", *dict.fromkeys(wanted))
+    return rows.join(found, on="_target_id", how="left", maintain_order="left").collect()
+
+
+def _compared(joined: pl.DataFrame, lookup: Lookup) -> pl.DataFrame:
+    """source, parent (its source parent), target, expected, found, `_right`: records whose lookup must hold a known value."""
     field = lookup.target.name
     written = pl.col("_state").is_in([State.INSERTED, State.UPDATED, State.IDENTICAL])
     # What an insert alone may set is left as it is in a record that was in the target before.
     bound = pl.lit(True) if lookup.updateable else pl.col("_state") == State.INSERTED
-    expected = states.filter(
-        written & pl.col(f"_link.{field}").is_in(CHECKED_LINKS) & pl.col(field).is_not_null()
-    ).select(
+    right = pl.col(field).eq_missing(pl.col(f"_found.{field}"))
+    due = written & pl.col(f"_link.{field}").is_in(CHECKED_LINKS) & pl.col(field).is_not_null()
+    return joined.filter(due & (right | bound)).select(
         source="_source_id",
         parent=pl.col(f"_from.{field}"),
         target="_target_id",
         expected=pl.col(field),
-        _bound=bound,
+        found=pl.col(f"_found.{field}"),
+        _right=right,
     )
-    found = there.select(target="Id", found=pl.col(field))
-    joined = expected.join(found, on="target", how="left", maintain_order="left")
-    right = pl.col("expected").eq_missing(pl.col("found"))
-    return joined.filter(right | pl.col("_bound")).with_columns(_right=right).drop("_bound")
 
 
 def _shown(rows: pl.DataFrame, field: str) -> list[dict[str, Any]]:

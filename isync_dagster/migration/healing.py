@@ -20,6 +20,7 @@ from isync_dagster.migration.automation import ensure_off
 from isync_dagster.migration.chunks import cut
 from isync_dagster.migration.closing import refresh_stamps
 from isync_dagster.migration.contention import siblings_together
+from isync_dagster.migration.decisions import PAIRS
 from isync_dagster.migration.healed import healed_path, steps_of
 from isync_dagster.migration.links import link_states
 from isync_dagster.migration.load import Keeper, errors_of, is_through, send_wave, sent
@@ -27,7 +28,7 @@ from isync_dagster.migration.mapped import proof_folder, prove
 from isync_dagster.migration.model import Outcome, Progress, State, SyncJob
 from isync_dagster.migration.outcomes import measured
 from isync_dagster.migration.references import resolved_anew
-from isync_dagster.migration.remap import PAIRS, has_rows, remapped
+from isync_dagster.migration.remap import has_rows, remapped
 from isync_dagster.migration.runs import guard_orgs
 from isync_dagster.migration.sending import Sender
 from isync_dagster.migration.target import ID

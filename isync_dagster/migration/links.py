@@ -2,34 +2,71 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import polars as pl
 
 from isync_dagster.migration.healed import healed_links
+from isync_dagster.migration.memory import memory
 from isync_dagster.migration.model import LinkState, State
+from isync_dagster.migration.reading import recorded
 from isync_dagster.migration.relink import linked_rows
 from isync_dagster.migration.remap import current_rows, retried_paths
 from isync_dagster.plan.model import Lookup, ObjectPlan
 from isync_dagster.store import files
 from isync_dagster.store.runs import Run
 
+_SEED = 53
+
 COUNTS = {"field": pl.String, "state": pl.String, "rows": pl.UInt32}
 
 
-def link_states(run: Run, plan: ObjectPlan, source_id: str | None = None) -> pl.LazyFrame:
+ROW_BYTES = 300
+"""What a record's ids and state take while its lookups are looked at, and each lookup as much again."""
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """The records whose source id falls into one of `count` parts; of each file the rows of the others are passed over."""
+
+    number: int = 0
+    count: int = 1
+
+    def holds(self, column: str) -> pl.Expr:
+        """True where the source id in a column belongs to the bucket."""
+        return pl.col(column).hash(_SEED) % self.count == self.number
+
+
+def buckets(run: Run, plan: ObjectPlan) -> tuple[list[Bucket], int]:
+    """As many buckets as keep what is known of all lookups of the object within a share; and the bytes of one."""
+    rows = sum(int(done.rows) for done in (recorded(run.extract_folder(plan.object)),) if done is not None)
+    size = rows * ROW_BYTES * (1 + len(plan.lookups))
+    count = memory().slices(size)
+    return [Bucket(number, count) for number in range(count)], size // count
+
+
+def link_states(run: Run, plan: ObjectPlan, source_id: str | None = None, bucket: Bucket | None = None) -> pl.LazyFrame:
     """One row a record: `_source_id`, `_state` (record state), and per lookup F: F (target id or null, what the
     target should hold), `_from.F`, `_link.F` (String) as it is now.
 
     A lookup of a record that did not reach the target failed with it (or was dropped with it, or waits with it);
     one of a record that was left as it is (`existing`) was kept. Deferred lookups are pending until relink. With
-    `source_id` only of that record: of each file its rows alone are read.
+    `source_id` only of that record, with `bucket` of those in it: of each file their rows alone are read.
     """
     names = [lookup.target.name for lookup in plan.lookups]
+    if bucket is not None and bucket.count == 1:
+        bucket = None
+
+    def only(frame: pl.LazyFrame, column: str = "_source_id") -> pl.LazyFrame:
+        if source_id is not None:
+            frame = frame.filter(pl.col(column) == source_id)
+        return frame if bucket is None else frame.filter(bucket.holds(column))
+
     one = None if source_id is None else pl.col("source_id") == source_id
+    if bucket is not None:
+        one = bucket.holds("source_id")
     state = run.audit(plan.object).latest(where=one).select(_source_id="source_id", _state="state", _there="target_id")
-    rows = current_rows(run, plan.object)
-    if source_id is not None:
-        rows = rows.filter(pl.col("_source_id") == source_id)
-    rows = rows.select(
+    rows = only(current_rows(run, plan.object)).select(
         "_source_id",
         *names,
         *[pl.col(f"_from.{name}") for name in names],
@@ -37,15 +74,14 @@ def link_states(run: Run, plan: ObjectPlan, source_id: str | None = None) -> pl.
     )
     rows = rows.join(state, on="_source_id", how="left", maintain_order="left")
     late = linked_rows(run, plan.object)
-    if late is not None and source_id is not None:
-        late = late.filter(pl.col("_source_id") == source_id)
+    late = late if late is None else only(late)
     for lookup in plan.lookups:
         if _is_level(plan, lookup):
             rows = _with_level(run, plan, rows, lookup)
         elif lookup.deferred and late is not None:
             rows = _with_late(rows, late, lookup)
     for path in retried_paths(run, "relink", plan.object):
-        again = files.scan(path)
+        again = only(files.scan(path))
         for lookup in plan.lookups:
             rows = rows if _is_level(plan, lookup) else _with_late(rows, again, lookup)
     healed = healed_links(run, plan.object)
@@ -59,10 +95,16 @@ def link_totals(run: Run, plan: ObjectPlan) -> pl.DataFrame:
     """`field`, `state` (null where a lookup has none, which must not be), `rows`: every lookup of every record."""
     if not plan.lookups:
         return pl.DataFrame(schema=COUNTS)
-    rows = link_states(run, plan)
-    long = rows.select(pl.col(f"_link.{lookup.target.name}").alias(lookup.target.name) for lookup in plan.lookups)
-    counted = long.unpivot(variable_name="field", value_name="state").group_by("field", "state")
-    return counted.agg(pl.len().cast(pl.UInt32).alias("rows")).sort("field", "state").collect()
+    names = [lookup.target.name for lookup in plan.lookups]
+    found = []
+    parts, size = buckets(run, plan)
+    for bucket in parts:
+        rows = link_states(run, plan, bucket=bucket).select(pl.col(f"_link.{name}").alias(name) for name in names)
+        counted = rows.unpivot(variable_name="field", value_name="state").group_by("field", "state").agg(pl.len())
+        with memory().share(size):
+            found.append(counted.collect())
+    rows_of = pl.col("len").sum().cast(pl.UInt32).alias("rows")
+    return pl.concat(found).group_by("field", "state").agg(rows_of).sort("field", "state")
 
 
 def _final(lookup: Lookup) -> pl.Expr:

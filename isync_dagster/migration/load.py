@@ -14,10 +14,11 @@ from isync_dagster.errors import UnsettledError
 from isync_dagster.migration.automation import ensure_off
 from isync_dagster.migration.chunks import WAVE_CHUNKS, cut
 from isync_dagster.migration.contention import locked_parents
+from isync_dagster.migration.decisions import pairs_of
 from isync_dagster.migration.mapped import FOLLOWED
 from isync_dagster.migration.model import IN_TARGET, Outcome, State, SyncJob
 from isync_dagster.migration.outcomes import PREVIEW_ROWS, Measure, kept, measured, preview_of
-from isync_dagster.migration.remap import current_rows, pairs_of, remapped
+from isync_dagster.migration.remap import current_rows, remapped
 from isync_dagster.migration.runs import current_run
 from isync_dagster.migration.sending import Sender
 from isync_dagster.migration.stopping import ask_over_refused, guarded, rows_in, stop_here, stop_of

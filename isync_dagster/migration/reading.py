@@ -21,6 +21,7 @@ from upath import UPath
 
 from isync_dagster.errors import ConfigError, DataError, OrgError, RequestError, SnapshotError, TransientError
 from isync_dagster.migration.live import about
+from isync_dagster.migration.memory import frame_bytes, memory
 from isync_dagster.migration.model import Progress, SyncJob
 from isync_dagster.migration.ranges import has_ranges, in_ranges
 from isync_dagster.records.typing import lossy_cells, typed
@@ -185,7 +186,8 @@ def _by_bulk(
             processed=query_job.processed,
         ):
             raw = pl.scan_csv(page.path, infer_schema=False, null_values="")
-            rows = _write_part(raw, object, fields, folder / f"part-{tag}{page.index:05d}.parquet")
+            part = folder / f"part-{tag}{page.index:05d}.parquet"
+            rows = _write_part(raw, object, fields, part, page.bytes, page.rows)
             if rows != page.rows:
                 raise TransientError(
                     f"{object} of {org.alias}: page {page.index} says {page.rows} rows, its text holds {rows}. "
@@ -227,8 +229,23 @@ def _is_gone(bulk: BulkQuery, job_id: str) -> bool:
         return True
 
 
-def _write_part(raw: pl.LazyFrame, object: str, fields: Sequence[Field], path: UPath) -> int:
-    """Type a page, prove that no cell lost anything, and write it as one part."""
+def _write_part(
+    raw: pl.LazyFrame, object: str, fields: Sequence[Field], path: UPath, size: int = 0, rows: int = 0
+) -> int:
+    """Type a page, prove that no cell lost anything, and write it as one part.
+
+    A page (`size` bytes of CSV) that would take more than its share of memory streams through twice.
+    """
+    needed = 2 * frame_bytes(size, rows * len(fields))
+    small = memory().slices(needed) == 1
+    with memory().share(min(needed, memory().slice_bytes)):
+        return _typed_part(raw, object, fields, path, small)
+
+
+def _typed_part(raw: pl.LazyFrame, object: str, fields: Sequence[Field], path: UPath, small: bool) -> int:
+    if small:
+        # Once in memory: the text is parsed once for both passes.
+        raw = raw.collect().lazy()
     lost = lossy_cells(raw, fields).collect()
     if lost.height:
         raise DataError(

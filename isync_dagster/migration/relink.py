@@ -10,6 +10,7 @@ from isync_dagster.errors import ConfigError
 from isync_dagster.migration.automation import ensure_off
 from isync_dagster.migration.chunks import cut
 from isync_dagster.migration.contention import siblings_together
+from isync_dagster.migration.decisions import pairs_of
 from isync_dagster.migration.load import (
     Keeper,
     is_through,
@@ -20,15 +21,16 @@ from isync_dagster.migration.load import (
     waves_planned,
 )
 from isync_dagster.migration.mapped import prove_lookups
+from isync_dagster.migration.memory import frame_bytes, memory
 from isync_dagster.migration.model import Outcome, State, SyncJob
 from isync_dagster.migration.outcomes import measured
-from isync_dagster.migration.remap import current_rows, pairs_of, remapped, with_default_ids
+from isync_dagster.migration.remap import current_rows, remapped, with_default_ids
 from isync_dagster.migration.runs import current_run
 from isync_dagster.migration.sending import Sender
 from isync_dagster.migration.stopping import guarded
 from isync_dagster.migration.writing import claimed, hold_target
 from isync_dagster.plan.model import ObjectPlan
-from isync_dagster.records.relink import pending_links, relink_payload
+from isync_dagster.records.relink import pending_links, relink_payload, relinked_fields
 from isync_dagster.records.relink import relink as relinked_rows
 from isync_dagster.store import files
 from isync_dagster.store.ledger import Entry
@@ -101,7 +103,10 @@ def _write_rows(job: SyncJob, run: Run, plan: ObjectPlan) -> pl.LazyFrame:
     if not files.exists(path):
         prove_lookups(job, run, plan.deferred)
         # Decided once: a resume that resolved anew could cut other chunks than those that are planned already.
-        files.write_parquet(path, relinked_rows(rows, plan, lambda lookup: pairs_of(job, run, lookup)))
+        narrow = relinked_rows(rows.select(_needed(rows, plan)), plan, lambda lookup: pairs_of(job, run, lookup))
+        count = rows.select(pl.len()).collect().item()
+        with memory().share(2 * frame_bytes(0, count * len(narrow.collect_schema()))):
+            files.write_parquet(path, narrow)
     written = files.scan(path)
     late = {lookup.target.name for lookup in plan.deferred}
     pending = pending_links(written, plan).filter(pl.col("field").is_in(sorted(late)))
@@ -111,6 +116,17 @@ def _write_rows(job: SyncJob, run: Run, plan: ObjectPlan) -> pl.LazyFrame:
         )
     keep_relink_before_images(run, plan, written, "relink")
     return written
+
+
+def _needed(rows: pl.LazyFrame, plan: ObjectPlan) -> list[str]:
+    """The columns of a decided frame that the second pass looks at: its own fields, all lookups, what says where they stand."""
+    sent = relinked_fields(plan)
+    fields = {*sent, *(lookup.target.name for lookup in plan.lookups)}
+    return [
+        name
+        for name in rows.collect_schema().names()
+        if (name.removeprefix("_now.") in sent if name.startswith("_now.") else name.startswith("_") or name in fields)
+    ]
 
 
 def keep_relink_before_images(run: Run, plan: ObjectPlan, rows: pl.LazyFrame, part: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,27 +10,23 @@ import polars as pl
 from isync_dagster.errors import ConfigError, MissingParentError
 from isync_dagster.migration.caps import guard_caps
 from isync_dagster.migration.contention import measure_order, sorted_by, told
+from isync_dagster.migration.decisions import waits_for_level, write_decided
 from isync_dagster.migration.extract import extracted
-from isync_dagster.migration.mapped import gone_parents, leave_alone, left_alone, out_of_sight, prove, prove_lookups
-from isync_dagster.migration.model import Outcome, Progress, State, SyncJob
+from isync_dagster.migration.mapped import prove, prove_lookups
+from isync_dagster.migration.model import Outcome, Progress, SyncJob
 from isync_dagster.migration.outcomes import Measure, columns_of, counts_by, kept, measured, preview_of
 from isync_dagster.migration.preflight import require_preflight
-from isync_dagster.migration.references import default_target_id, reference_map, standard_price_book
+from isync_dagster.migration.references import default_target_id
 from isync_dagster.migration.runs import current_run
+from isync_dagster.migration.slicing import part_name
 from isync_dagster.migration.stopping import guarded
 from isync_dagster.migration.target import known_fields, target_rows
 from isync_dagster.migration.writing import claimed, hold_target
-from isync_dagster.plan.model import Lookup, ObjectPlan, Policy
-from isync_dagster.records.decide import decide
-from isync_dagster.records.match import match
-from isync_dagster.records.order import load_order, waves
+from isync_dagster.plan.model import ObjectPlan, Policy
 from isync_dagster.records.relink import WRITTEN
-from isync_dagster.records.remap import link_counts, resolve
-from isync_dagster.records.transform import transform
+from isync_dagster.records.remap import link_counts
 from isync_dagster.store import files
 from isync_dagster.store.runs import Run
-
-PAIRS = {"source_id": pl.String, "target_id": pl.String}
 
 
 def remap(job: SyncJob, object: str) -> Outcome:
@@ -64,7 +59,13 @@ def remap(job: SyncJob, object: str) -> Outcome:
 def remapped(run: Run, object: str) -> pl.LazyFrame:
     """The rows of an object as remap wrote them; `ConfigError` where it has not run."""
     remap_outcome(run, object)
-    return files.scan(remap_path(run, object))
+    return remap_rows_of(run, object)
+
+
+def remap_rows_of(run: Run, object: str) -> pl.LazyFrame:
+    """The rows of an object as remap, or a scan, wrote them, in their order; `StoreError` where there are none."""
+    folder = run.remap_folder(object)
+    return files.scan([folder / name for name in files.names(folder) if name.startswith("part-")])
 
 
 def has_rows(run: Run, object: str) -> bool:
@@ -83,8 +84,8 @@ def remap_outcome(run: Run, object: str) -> Outcome:
 
 
 def remap_path(run: Run, object: str) -> Any:
-    """Where the remapped rows of an object lie in a run."""
-    return run.remap_folder(object) / "part-00000.parquet"
+    """The first part of the remapped rows of an object in a run."""
+    return run.remap_folder(object) / part_name(0)
 
 
 def _manifest(run: Run, object: str) -> Any:
@@ -103,9 +104,8 @@ def remap_rows(job: SyncJob, run: Run, plan: ObjectPlan, measure: Measure) -> Ou
     prove_lookups(job, run, [lookup for lookup in plan.lookups if not lookup.deferred and not lookup.kept])
     source = extracted(run, plan)
     order = measure_order(job, run, plan, source)
-    by = sorted_by(order, plan)
-    rows = files.write_parquet(remap_path(run, plan.object), decided(job, run, plan, source, there, by=by))
-    written = files.scan(remap_path(run, plan.object))
+    rows = write_decided(job, run, plan, source, there, sorted_by(order, plan))
+    written = remap_rows_of(run, plan.object)
     stop_where_told(plan, written)
     guard_caps(job, plan, counts_by(written, "_decision"), rows)
     remember_pending(job, run, plan, written, "remap")
@@ -135,53 +135,6 @@ def remap_rows(job: SyncJob, run: Run, plan: ObjectPlan, measure: Measure) -> Ou
     )
 
 
-def decided(
-    job: SyncJob,
-    run: Run,
-    plan: ObjectPlan,
-    rows: pl.LazyFrame,
-    there: pl.LazyFrame,
-    *,
-    alone: bool = False,
-    by: Sequence[str] | None = None,
-) -> pl.LazyFrame:
-    """Extracted `rows` of an object, transformed, resolved, matched to the target's rows (`there`), decided, in order.
-
-    `by` are the fields of `load_order`. `alone` says that other rows of the object have gone before: a target record that is theirs matches none of these.
-    """
-    frame = transform(rows, plan)
-    frame = resolve(
-        frame,
-        [replace(lookup, deferred=True) if _waits_for_level(plan, lookup) else lookup for lookup in plan.lookups],
-        lambda lookup: pairs_of(job, run, lookup),
-        failed_parents=_failed_parents(job, run, plan),
-    )
-    own = _id_map(job, run, plan)
-    known = pl.concat([there, out_of_sight(run, plan.object).select(Id="target_id")], how="diagonal")
-    frame = match(frame, plan, own, known)
-    if alone:
-        frame = _not_of_others(frame, own)
-    frame = leave_alone(decide(frame, plan, there), left_alone(job, run, plan.object))
-    books = standard_price_book(job, run) if plan.wave_rule == "standard_price_book_first" else None
-    return load_order(waves(frame, plan, books), plan, by)
-
-
-def _not_of_others(frame: pl.LazyFrame, id_map: pl.LazyFrame) -> pl.LazyFrame:
-    """A matched frame in which no row has a target record that is another source record's counterpart."""
-    owners = id_map.select(_owner="source_id", _target_id="target_id").unique("_target_id", keep="any")
-    taken = pl.col("_owner").is_not_null() & (pl.col("_owner") != pl.col("_source_id"))
-    words = pl.format("the target record {} is the counterpart of {} already", "_target_id", "_owner")
-    return (
-        frame.join(owners, on="_target_id", how="left", maintain_order="left")
-        .with_columns(
-            _conflict=pl.when(taken).then(words).otherwise(pl.col("_conflict")),
-            _matched_by=pl.when(taken).then(None).otherwise(pl.col("_matched_by")),
-        )
-        .with_columns(_target_id=pl.when(taken).then(None).otherwise(pl.col("_target_id")))
-        .drop("_owner")
-    )
-
-
 def current_rows(run: Run, object: str) -> pl.LazyFrame:
     """The rows of an object as they were decided last: those that were retried as their last retry decided them."""
     rows = remapped(run, object)
@@ -196,54 +149,6 @@ def retried_paths(run: Run, kind: str, object: str) -> list[Any]:
     numbers = sorted(name for name in files.names(run.retries_folder) if name.isdigit())
     paths = (run.retries_folder / number / kind / f"{object}.parquet" for number in numbers)
     return [path for path in paths if files.exists(path)]
-
-
-def _waits_for_level(plan: ObjectPlan, lookup: Lookup) -> bool:
-    """True for the required self lookup of an object that is loaded level by level: load fills it, wave by wave."""
-    return plan.wave_rule == "self_levels" and lookup.target.name == plan.self_level_field
-
-
-def pairs_of(job: SyncJob, run: Run, lookup: Lookup) -> pl.LazyFrame:
-    """source_id → target_id of everything that a lookup may point at: id maps and natural keys together."""
-    id_map = job.store.idmap(job.plan.source_org_id, job.plan.target_org_id)
-    frames = [id_map.read(name).select("source_id", "target_id") for name in (*lookup.parents, *lookup.others)]
-    frames += [reference_map(job, run, name).select("source_id", "target_id") for name in lookup.references]
-    if not frames:
-        return pl.LazyFrame(schema=PAIRS)
-    return pl.concat(frames).unique("source_id", keep="any") if len(frames) > 1 else frames[0]
-
-
-def _id_map(job: SyncJob, run: Run, plan: ObjectPlan) -> pl.LazyFrame:
-    """source_id → target_id of the object's own records as earlier runs left them."""
-    own = (
-        job.store.idmap(job.plan.source_org_id, job.plan.target_org_id)
-        .read(plan.object)
-        .select("source_id", "target_id")
-    )
-    if plan.object != "Pricebook2":
-        return own
-    # The standard price book exists in every org and cannot be inserted, whatever the match key says.
-    standard = standard_price_book(job, run).select("source_id", "target_id")
-    return pl.concat([standard, own.join(standard, on="source_id", how="anti")])
-
-
-def _failed_parents(job: SyncJob, run: Run, plan: ObjectPlan) -> pl.LazyFrame | None:
-    """Parents of this run that did not reach the target, with the reason: what a blocked child names."""
-    frames = [
-        run.audit(name)
-        .latest()
-        .filter(pl.col("state").is_in([State.FAILED, State.BLOCKED, State.DROPPED, State.SKIPPED, State.PENDING]))
-        .select(
-            "source_id", pl.concat_str(["state", "code", "message"], separator=" ", ignore_nulls=True).alias("reason")
-        )
-        for name in plan.parents
-        if job.in_phase(name)
-    ]
-    gone = gone_parents(job, [name for lookup in plan.lookups for name in (*lookup.parents, *lookup.others)])
-    if not frames or gone is None:
-        return pl.concat(frames) if frames else gone
-    failed = pl.concat(frames)
-    return pl.concat([failed, gone.join(failed, on="source_id", how="anti")])
 
 
 def with_default_ids(job: SyncJob, run: Run, plan: ObjectPlan) -> ObjectPlan:
@@ -284,7 +189,7 @@ def remember_pending(job: SyncJob, run: Run, plan: ObjectPlan, rows: pl.LazyFram
             parent_object=pl.lit("/".join((*lookup.parents, *lookup.others, *lookup.references)[:5])),
         )
         for lookup in plan.lookups
-        if not lookup.deferred and not lookup.kept and not _waits_for_level(plan, lookup)
+        if not lookup.deferred and not lookup.kept and not waits_for_level(plan, lookup)
     ]
     if not frames:
         return

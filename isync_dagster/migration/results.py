@@ -11,6 +11,7 @@ import polars as pl
 from isync_dagster.errors import RequestError
 from isync_dagster.migration.answers import LOST, from_answers, known_schema
 from isync_dagster.migration.attempts import Attempts, cells
+from isync_dagster.migration.memory import frame_bytes, memory
 from isync_dagster.migration.model import State, SyncJob
 from isync_dagster.migration.settling import made_since
 from isync_dagster.plan.model import ObjectPlan
@@ -18,6 +19,9 @@ from isync_dagster.records.pairing import pair, pair_distinct
 from isync_dagster.salesforce.bulk_ingest import BulkIngest
 from isync_dagster.store import files
 from isync_dagster.store.ledger import Entry
+
+ROW_BYTES = 200
+"""What a row's number, hash and result take while they are paired."""
 
 
 class Results:
@@ -30,7 +34,7 @@ class Results:
         self.ledger = attempts.ledger
         self.bulk = bulk
 
-    def of(self, number: int, entry: Entry, rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.Series]:
+    def of(self, number: int, entry: Entry) -> tuple[pl.DataFrame, pl.Series]:
         """(Outcome of each row that pairs, target ids that were returned and pair with no row)."""
         none = pl.Series("target_id", [], dtype=pl.String)
         if entry.payload["state"] == LOST:
@@ -38,7 +42,6 @@ class Results:
         if entry.payload["way"] == "collections":
             answers = files.scan(self.attempts.answers_path(number, entry.attempt)).collect()
             return from_answers(answers, entry.payload["operation"]), none
-        columns = cells(rows.columns)
         with tempfile.TemporaryDirectory(prefix="isync-") as scratch:
             parts = []
             for kind in ("successful", "failed"):
@@ -54,14 +57,26 @@ class Results:
                     parts.append(pl.scan_csv(path, infer_schema=False, null_values=""))
             if not parts:
                 return pl.DataFrame(schema=known_schema()), none
-            results = pl.concat(parts, how="diagonal")
-            quick = pair_distinct(rows.select("_row", *columns), results, entry.payload["operation"])
-            if quick is not None:
-                return quick.select(pl.col(name).cast(kind) for name, kind in known_schema().items()), none
-            paired = pair(rows.lazy().select("_row", *columns), results, entry.payload["operation"])
+            return self._paired(number, entry, pl.concat(parts, how="diagonal"))
+
+    def _paired(self, number: int, entry: Entry, results: pl.LazyFrame) -> tuple[pl.DataFrame, pl.Series]:
+        rows, operation = self.ledger.rows(number, entry.attempt), entry.payload["operation"]
+        columns = cells(rows.collect_schema().names())
+        sent = rows.select("_row", *columns)
+        schema = [pl.col(name).cast(kind) for name, kind in known_schema().items()]
+        # Both sides, each with its text and its cells.
+        text, count = entry.payload.get("bytes", self.job.options.chunk_bytes), entry.payload["sent_rows"]
+        size = 2 * frame_bytes(text, count * len(columns))
+        slices = memory().slices(size)
+        with memory().share(size // slices + count * ROW_BYTES):
+            quick = pair_distinct(sent, results, operation, slices)
+        if quick is not None:
+            return quick.select(schema), pl.Series("target_id", [], dtype=pl.String)
+        with memory().share(2 * size):
+            paired = pair(sent, results, operation)
             pairs, unpaired = pl.collect_all([paired.rows, paired.unpaired])
-            known = pairs.select([pl.col(name).cast(kind) for name, kind in known_schema().items()])
-        return known, unpaired.get_column("sf__Id").drop_nulls().alias("target_id") if unpaired.height else none
+        ids = unpaired.get_column("sf__Id").drop_nulls().alias("target_id") if unpaired.height else None
+        return pairs.select(schema), pl.Series("target_id", [], dtype=pl.String) if ids is None else ids
 
     def own_upserts(self, number: int, entry: Entry, known: pl.DataFrame) -> pl.DataFrame:
         """`known` of a repeated upsert: a record that the first, unanswered one made was inserted, not updated."""

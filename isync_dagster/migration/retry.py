@@ -28,6 +28,7 @@ from isync_dagster.migration.chunks import cut
 from isync_dagster.migration.cleanup import Kind, require_kept
 from isync_dagster.migration.closing import refresh_stamps
 from isync_dagster.migration.contention import siblings_together
+from isync_dagster.migration.decisions import decided, pairs_of
 from isync_dagster.migration.extract import FETCH_IDS, extracted, source_fields
 from isync_dagster.migration.finish import summarize
 from isync_dagster.migration.links import link_states
@@ -37,14 +38,7 @@ from isync_dagster.migration.model import IN_TARGET, LinkState, State, Summary, 
 from isync_dagster.migration.outcomes import counts_by, measured
 from isync_dagster.migration.publishing import write
 from isync_dagster.migration.relink import is_loaded, is_planned, keep_relink_before_images, linked_rows
-from isync_dagster.migration.remap import (
-    current_rows,
-    decided,
-    pairs_of,
-    remember_pending,
-    stop_where_told,
-    with_default_ids,
-)
+from isync_dagster.migration.remap import current_rows, remember_pending, stop_where_told, with_default_ids
 from isync_dagster.migration.retry_keepers import rows_path
 from isync_dagster.migration.runs import guard_orgs
 from isync_dagster.migration.steps import sender_of

@@ -24,7 +24,7 @@ from isync_dagster.migration.mapped import proof_folder, prove
 from isync_dagster.migration.model import Progress, SyncJob
 from isync_dagster.migration.outcomes import counts_by, measured
 from isync_dagster.migration.preflight import preflight
-from isync_dagster.migration.remap import remap_path, remap_rows, with_default_ids
+from isync_dagster.migration.remap import remap_rows, remap_rows_of, with_default_ids
 from isync_dagster.migration.runs import guard_orgs
 from isync_dagster.migration.scan_missing import PLACEHOLDER, missing_parents
 from isync_dagster.migration.writing import release_target
@@ -183,7 +183,7 @@ def _gate(job: SyncJob, run: Run) -> dict[str, Any]:
 
 def _as_if_loaded(job: SyncJob, run: Run, item: ObjectPlan) -> None:
     """Note which records would be in the target, so that their children resolve, and why others would not."""
-    rows = files.scan(remap_path(run, item.object))
+    rows = remap_rows_of(run, item.object)
     decided = pl.col("_decision").cast(pl.String)
     there = rows.filter(decided.is_in(IN_TARGET)).select(
         source_id="_source_id",
@@ -201,7 +201,7 @@ def _as_if_loaded(job: SyncJob, run: Run, item: ObjectPlan) -> None:
 
 def _object(run: Run, item: ObjectPlan, totals: Mapping[str, int], samples: int) -> dict[str, Any]:
     """One object of a phase: counts, decisions, what would change, samples, sizes."""
-    rows = files.scan(remap_path(run, item.object))
+    rows = remap_rows_of(run, item.object)
     read = reading.recorded(run.extract_folder(item.object))
     assert read is not None
     states = counts_by(rows, "_decision")

@@ -8,8 +8,9 @@ from typing import Any
 import polars as pl
 
 from isync_dagster.migration import reading
+from isync_dagster.migration.decisions import pairs_of
 from isync_dagster.migration.model import SyncJob
-from isync_dagster.migration.remap import pairs_of, remap_path
+from isync_dagster.migration.remap import remap_rows_of
 from isync_dagster.plan.model import Lookup, ObjectPlan
 from isync_dagster.schema.model import Field
 from isync_dagster.store import files
@@ -93,7 +94,7 @@ def missing_parents(job: SyncJob, runs: Mapping[str, Run], made: Scan) -> list[d
 def _unresolved(job: SyncJob, run: Run, item: ObjectPlan, lookup: Lookup) -> pl.LazyFrame:
     """The records whose parent is in the target neither now nor by what the scanned phases would bring, or too late."""
     name = lookup.target.name
-    rows = files.scan(remap_path(run, item.object))
+    rows = remap_rows_of(run, item.object)
     later = lookup.deferred or name == item.self_level_field
     state = pl.lit("pending") if later else pl.col(f"_link.{name}").cast(pl.String)
     rows = rows.select(
@@ -150,9 +151,7 @@ def _of_line(job: SyncJob, runs: Mapping[str, Run], item: ObjectPlan, ids: pl.Se
         return asked.select("parent_id", reason=pl.lit(NOT_SCANNED))
     decided = pl.concat(
         [
-            files.scan(remap_path(run, item.object)).select(
-                parent_id="_source_id", _sent=pl.col("_decision").cast(pl.String)
-            )
+            remap_rows_of(run, item.object).select(parent_id="_source_id", _sent=pl.col("_decision").cast(pl.String))
             for run in own
         ]
     ).unique("parent_id", keep="first")

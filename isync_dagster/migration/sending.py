@@ -26,6 +26,7 @@ from isync_dagster.migration.answers import (
 from isync_dagster.migration.attempts import Attempts, cells
 from isync_dagster.migration.chunks import WAVE_CHUNKS, Chunk
 from isync_dagster.migration.dispatch import CREATE_TRIES, Dispatch
+from isync_dagster.migration.memory import CELL, frame_bytes, memory
 from isync_dagster.migration.model import State, SyncJob
 from isync_dagster.migration.results import Results
 from isync_dagster.migration.settling import Settled, settle_ids, settle_inserts
@@ -65,7 +66,10 @@ class Sender:
         """Write the rows of a chunk and record it as planned, unless an earlier process did."""
         if self.ledger.last(chunk.number) is not None:
             return
-        self.attempts.plan(chunk.number, 1, rows, {**chunk.to_json(), "sent_rows": chunk.rows, "tries": 1})
+        cells = chunk.rows * len(rows.collect_schema())
+        # Where siblings are brought together the whole chunk is held, else it streams.
+        with memory().share(frame_bytes(min(self.job.options.chunk_bytes, cells * CELL), cells)):
+            self.attempts.plan(chunk.number, 1, rows, {**chunk.to_json(), "sent_rows": chunk.rows, "tries": 1})
 
     def drive(self, number: int, *, alone: bool = False) -> bool:
         """Take the chunk as far as it goes; True when every row has its outcome.
@@ -190,11 +194,13 @@ class Sender:
         """
         entry = self.attempts.last(number)
         self._wait_in_doubt(entry)
-        rows = self.ledger.rows(number, entry.attempt).collect()
+        sent = self.ledger.rows(number, entry.attempt)
+        rows = sent.select("_row", "_source_id").collect()
         known = files.scan(self.attempts.known_path(number, entry.attempt)).collect()
         ids = files.scan(self.attempts.ids_path(number, entry.attempt)).collect()["target_id"]
-        open_rows = rows.join(known, on="_row", how="anti")
-        columns = cells(rows.columns)
+        # Bounded by the rows whose answer was lost.
+        open_rows = sent.join(known.lazy(), on="_row", how="anti", maintain_order="left").collect()
+        columns = cells(open_rows.columns)
         folder = self.attempts.settle_folder(number, entry.attempt)
         # To find out what became of rows belongs to the end of what is in flight: a stop does not cut it short.
         job = replace(self.job, cancelled=never)
@@ -251,8 +257,9 @@ class Sender:
 
     def _pair(self, number: int, entry: Entry) -> bool:
         """Give every row that has a result its outcome; False where rows are left to settle."""
-        rows = self.ledger.rows(number, entry.attempt).collect()
-        known, ids = self.results.of(number, entry, rows)
+        # Bounded by the chunk: of each row its number and its id.
+        rows = self.ledger.rows(number, entry.attempt).select("_row", "_source_id").collect()
+        known, ids = self.results.of(number, entry)
         known = self.results.own_upserts(number, entry, known)
         open_rows = rows.join(known, on="_row", how="anti")
         if open_rows.height == 0:

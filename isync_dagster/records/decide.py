@@ -11,10 +11,11 @@ from isync_dagster.schema.model import Field
 from isync_dagster.schema.types import dtype
 
 
-def decide(frame: pl.LazyFrame, plan: ObjectPlan, target_rows: pl.LazyFrame) -> pl.LazyFrame:
+def decide(frame: pl.LazyFrame, plan: ObjectPlan, target_rows: pl.LazyFrame | None) -> pl.LazyFrame:
     """`frame` (resolved and matched) with the decision of each row, in order.
 
-    `target_rows` has `Id` and the fields of `target_fields(plan)`. Added: `_now.F` in the dtype of the target field,
+    `target_rows` has `Id` and the fields of `target_fields(plan)`; None where no row is matched, which spares the
+    comparison of every value with nothing. Added: `_now.F` in the dtype of the target field,
     the value that the matched record has now, for every F that an update or relink may write; `_changed`
     List(String), the fields that an update must send. `_decision` is final: insert, update, identical, existing
     (matched, updates are off), skipped (not matched, inserts are off), blocked or dropped; `_reason` says why a row
@@ -24,12 +25,16 @@ def decide(frame: pl.LazyFrame, plan: ObjectPlan, target_rows: pl.LazyFrame) -> 
     lookup that could not be resolved: it stays what it is in the target until its parent arrives.
     """
     now = [field for field in target_fields(plan) if field.name in _watched(plan)]
+    matched = pl.col("_target_id").is_not_null()
+    if target_rows is None:
+        nothing = {f"_now.{field.name}": pl.lit(None, dtype=dtype(field)) for field in now}
+        unchanged = pl.lit([], dtype=pl.List(pl.String)).alias("_changed")
+        return _decided(frame.with_columns(**nothing).with_columns(unchanged), plan, matched)
     current = target_rows.select(
         pl.col("Id").alias("_target_id"), *(pl.col(field.name).alias(f"_now.{field.name}") for field in now)
     )
     frame = frame.join(current, on="_target_id", how="left", maintain_order="left")
     differing = [pl.when(differs).then(pl.lit(name)) for name, differs in _differences(plan).items()]
-    matched = pl.col("_target_id").is_not_null()
     changed = pl.concat_list(differing).list.drop_nulls() if differing else pl.lit([], dtype=pl.List(pl.String))
     frame = frame.with_columns(
         pl.when(matched).then(changed).otherwise(pl.lit([], dtype=pl.List(pl.String))).alias("_changed")

@@ -29,7 +29,17 @@ def match(frame: pl.LazyFrame, plan: ObjectPlan, id_map: pl.LazyFrame, target_ro
     Added: `_target_id` String, `_matched_by` (`MATCHED_BY`), both null where there is none, and `_conflict` String:
     why a row whose key is in the target was not matched (`decide` blocks it: an insert might double a record).
     """
-    found = _claims(frame, plan, id_map, target_rows)
+    return with_claims(frame, claims(frame, plan, id_map, target_rows))
+
+
+def unmatched(frame: pl.LazyFrame) -> pl.LazyFrame:
+    """`frame` as `match` gives it where the target has nothing to match."""
+    nothing = pl.lit(None, dtype=pl.String)
+    return frame.with_columns(_target_id=nothing, _matched_by=pl.lit(None, dtype=MATCHED_BY), _conflict=nothing)
+
+
+def with_claims(frame: pl.LazyFrame, found: pl.LazyFrame) -> pl.LazyFrame:
+    """`frame` as `match` gives it; `found` are the `claims` of its rows, and perhaps of others."""
     return frame.join(found, on="_source_id", how="left", maintain_order="left")
 
 
@@ -97,34 +107,35 @@ def _key_columns(plan: ObjectPlan) -> dict[str, pl.Expr]:
     return {f"_key{number}": key_text(part, plan) for number, part in enumerate(plan.match_key)}
 
 
-def _claims(frame: pl.LazyFrame, plan: ObjectPlan, id_map: pl.LazyFrame, target_rows: pl.LazyFrame) -> pl.LazyFrame:
-    """`_source_id`, `_target_id`, `_matched_by`, `_conflict`: only ids and keys are held, never whole rows."""
+def claims(frame: pl.LazyFrame, plan: ObjectPlan, id_map: pl.LazyFrame, target_rows: pl.LazyFrame) -> pl.LazyFrame:
+    """What `match` adds, alone: `_source_id`, `_target_id`, `_matched_by`, `_conflict`. All rows of the object at once,
+    for they may contend for a record; only ids and keys are held, never whole rows."""
     keys = _key_columns(plan)
-    claims = frame.select("_source_id", **keys)
+    found = frame.select("_source_id", **keys)
     there = target_rows.select("Id")
     alive = (
         unambiguous(id_map)
         .select("source_id", pl.col("target_id").alias("_by_map"))
         .join(there, left_on="_by_map", right_on="Id", how="semi")
     )
-    claims = claims.join(alive, left_on="_source_id", right_on="source_id", how="left")
+    found = found.join(alive, left_on="_source_id", right_on="source_id", how="left")
     nothing = pl.lit(None, dtype=pl.String)
     if plan.migration_key is None:
-        claims = claims.with_columns(nothing.alias("_by_migration"))
+        found = found.with_columns(nothing.alias("_by_migration"))
     else:
         carried = target_rows.select(
             to18(pl.col(plan.migration_key)).alias("_carried"), pl.col("Id").alias("_by_migration")
         )
-        claims = claims.join(
+        found = found.join(
             carried.drop_nulls().unique("_carried", keep="none"), left_on="_source_id", right_on="_carried", how="left"
         )
     if not keys:
-        claims = claims.with_columns(nothing.alias("_by_key"), pl.lit(None, dtype=pl.UInt32).alias("_sharing"))
+        found = found.with_columns(nothing.alias("_by_key"), pl.lit(None, dtype=pl.UInt32).alias("_sharing"))
     else:
         keyed = target_rows.select(pl.col("Id").alias("_by_key"), **keys).drop_nulls(list(keys))
         grouped = keyed.group_by(list(keys)).agg(pl.col("_by_key").first(), pl.len().cast(pl.UInt32).alias("_sharing"))
-        claims = claims.join(grouped, on=list(keys), how="left")
-    return _judged(claims, plan)
+        found = found.join(grouped, on=list(keys), how="left")
+    return _judged(found, plan)
 
 
 def _judged(claims: pl.LazyFrame, plan: ObjectPlan) -> pl.LazyFrame:

@@ -26,14 +26,20 @@ def sent_lookups(plan: ObjectPlan) -> tuple[Lookup, ...]:
     return tuple(lookup for lookup in plan.lookups if not lookup.deferred)
 
 
-def waves(frame: pl.LazyFrame, plan: ObjectPlan, standard_books: pl.LazyFrame | None = None) -> pl.LazyFrame:
+def waves(
+    frame: pl.LazyFrame,
+    plan: ObjectPlan,
+    standard_books: pl.LazyFrame | None = None,
+    levels: pl.LazyFrame | None = None,
+) -> pl.LazyFrame:
     """`frame` (transformed or resolved) with `_wave` UInt32: a wave is sent when the one before is in the target.
 
     `standard_price_book_first`: 0 for entries of the standard price books (`standard_books` has their `source_id`),
     else 1. `self_levels`: how many records of the frame stand above a row by the self lookup; rows of a cycle, which
     no order can serve, come last. Else 0.
 
-    `self_levels` collects two id columns and then joins once a level: bounded by rows × 36 bytes.
+    `self_levels` collects two id columns and then joins once a level: bounded by rows × 36 bytes. `levels` (`levels_of`
+    all rows of the object) are given where `frame` holds some of them only.
     """
     if plan.wave_rule is None:
         return frame.with_columns(pl.lit(0, dtype=pl.UInt32).alias("_wave"))
@@ -46,10 +52,15 @@ def waves(frame: pl.LazyFrame, plan: ObjectPlan, standard_books: pl.LazyFrame | 
         return frame.join(
             standard.unique("_book", keep="any"), left_on=book, right_on="_book", how="left", maintain_order="left"
         ).with_columns(pl.col("_wave").fill_null(1))
+    found = levels_of(frame, plan) if levels is None else levels
+    return frame.join(found, on="_source_id", how="left", maintain_order="left")
+
+
+def levels_of(frame: pl.LazyFrame, plan: ObjectPlan) -> pl.LazyFrame:
+    """`_source_id`, `_wave` of every row of an object that is loaded level by level, which `frame` holds all of."""
     name = plan.self_level_field
-    parent = f"_from.{name}" if f"_from.{name}" in known else str(name)
-    levels = self_levels(frame.select("_source_id", pl.col(parent).alias("parent")))
-    return frame.join(levels.lazy(), on="_source_id", how="left", maintain_order="left")
+    parent = f"_from.{name}" if f"_from.{name}" in frame.collect_schema() else str(name)
+    return self_levels(frame.select("_source_id", pl.col(parent).alias("parent"))).lazy()
 
 
 def self_levels(links: pl.LazyFrame) -> pl.DataFrame:

@@ -86,7 +86,9 @@ def _resolved(
     known = unambiguous(id_maps(lookup)).select(pl.col("source_id").alias("_parent"), pl.col("target_id").alias("_to"))
     frame = frame.join(known, left_on=name, right_on="_parent", how="left", maintain_order="left")
     missing = parent.is_not_null() & pl.col("_to").is_null()
-    words = pl.format(f"{name}: parent {{}} of {_pointed_to(lookup)} is not in the target", parent)
+    # Words are made of the few that lack a parent: of a null there are none.
+    absent = pl.when(missing).then(parent)
+    words = pl.format(f"{name}: parent {{}} of {_pointed_to(lookup)} is not in the target", absent)
     if failed_parents is not None:
         why = failed_parents.select(pl.col("source_id").alias("_parent"), pl.col("reason").alias("_why"))
         frame = frame.join(

@@ -92,10 +92,13 @@ class DurableLog:
         """Every row ever appended: the log's columns, template, phase, run (i32), at (UTC) and _sequence (i64)."""
         return files.scan_files(self.parts(object), self._schema())
 
-    def _newest(self, object: str) -> pl.LazyFrame:
-        """The newest row of each key, in no order."""
+    def _newest(self, object: str, of: pl.LazyFrame | None = None) -> pl.LazyFrame:
+        """The newest row of each key, in no order; with `of` (the key's columns) of those alone, which bounds memory."""
         others = [column for column in self._schema() if column not in (*self.KEY, "_sequence")]
-        return self.history(object).group_by(self.KEY).agg(pl.col(others).max_by("_sequence"))
+        rows = self.history(object)
+        if of is not None:
+            rows = rows.join(of.select(self.KEY), on=self.KEY, how="semi")
+        return rows.group_by(self.KEY).agg(pl.col(others).max_by("_sequence"))
 
     def _schema(self) -> dict[str, Any]:
         where = {"template": pl.String(), "phase": pl.String(), "run": pl.Int32(), "at": AT, "_sequence": pl.Int64()}

@@ -81,9 +81,12 @@ class IdMap(DurableLog):
             object, rows, template=template, phase=phase, run=run, part=f"gone-{part}", at=at, required=("source_id",)
         )
 
-    def read(self, object: str) -> pl.LazyFrame:
-        """The counterpart of each record of `object` (`COLUMNS`), one row a source id, the newest; no tombstones."""
-        return self._newest(object).filter(pl.col("gone").is_null()).select(*COLUMNS)
+    def read(self, object: str, of: pl.LazyFrame | None = None) -> pl.LazyFrame:
+        """The counterpart of each record of `object` (`COLUMNS`), one row a source id, the newest; no tombstones.
+
+        With `of` (`source_id`) only of those records: the log streams by, and no more than they are held.
+        """
+        return self._newest(object, of).filter(pl.col("gone").is_null()).select(*COLUMNS)
 
     def tombstones(self, object: str) -> pl.LazyFrame:
         """The records of `object` that have no counterpart any more: `COLUMNS` and `gone`, why, one row a source id."""

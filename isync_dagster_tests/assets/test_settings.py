@@ -23,12 +23,21 @@ def test_every_setting_has_a_variable() -> None:
         "ISYNC_ORGS": "/secret/orgs.yaml",
         "ISYNC_EXECUTOR": "processes",
         "ISYNC_MAX_CONCURRENT": "4",
+        "ISYNC_MEMORY": "1.5 GB",
     }
-    assert Settings.from_env(given) == Settings(Path("/t"), "s3://bucket/x", Path("/secret/orgs.yaml"), "processes", 4)
+    expected = Settings(Path("/t"), "s3://bucket/x", Path("/secret/orgs.yaml"), "processes", 4, 1_500_000_000)
+    assert Settings.from_env(given) == expected
 
 
 @pytest.mark.parametrize(
-    "given", [{"ISYNC_EXECUTOR": "dask"}, {"ISYNC_MAX_CONCURRENT": "many"}, {"ISYNC_MAX_CONCURRENT": "0"}]
+    "given",
+    [
+        {"ISYNC_EXECUTOR": "dask"},
+        {"ISYNC_MAX_CONCURRENT": "many"},
+        {"ISYNC_MAX_CONCURRENT": "0"},
+        {"ISYNC_MEMORY": "plenty"},
+        {"ISYNC_MEMORY": "100 MB"},
+    ],
 )
 def test_a_wrong_value_is_named(given: dict[str, str]) -> None:
     with pytest.raises(ConfigError, match=next(iter(given))):

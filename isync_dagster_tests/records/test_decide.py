@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from isync_dagster.plan.model import FieldMapping, Lookup, ObjectPlan, Policy, StagedField
 from isync_dagster.records.decide import decide, target_fields, updated_fields
-from isync_dagster.records.match import match
+from isync_dagster.records.match import match, unmatched
 from isync_dagster.records.remap import resolve
 from isync_dagster.records.words import DECISIONS
 from isync_dagster.schema.model import Field
@@ -234,3 +234,29 @@ def test_every_row_gets_exactly_one_decision(
         assert (row["_reason"] is not None) == (row["_decision"] in ("blocked", "dropped"))
         assert row["_decision"] not in ({"update", "identical"} if not update else {"existing"})
         assert row["_decision"] != ("insert" if not insert else "skipped")
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(st.sampled_from([None, "p1", "gone"]), min_size=1, max_size=4),
+    st.booleans(),
+    st.booleans(),
+    st.sampled_from([Policy.NULL, Policy.BLOCK, Policy.DROP_ROW]),
+)
+def test_nothing_to_match_is_decided_without_looking_and_to_the_same_end(
+    parents: list[str | None], insert_new: bool, update_existing: bool, policy: Policy
+) -> None:
+    """Column for column, as with a target that has no rows."""
+    plan = object_plan(
+        fields=(NAME, text("City")),
+        lookups=(lookup("AccountId", policy=policy),),
+        match_key=key("Name"),
+        insert_new=insert_new,
+        update_existing=update_existing,
+    )
+    rows = [{"Name": f"n{number}", "AccountId": parent} for number, parent in enumerate(parents)]
+    looked = run(plan, rows, [])
+    resolved = resolve(source(plan, *rows), plan.lookups, lambda _: id_map(("p1", "q1")))
+    unlooked = decide(unmatched(resolved), plan, None).collect()
+    assert unlooked.equals(looked)
+    assert unlooked.schema == looked.schema

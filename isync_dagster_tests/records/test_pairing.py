@@ -93,18 +93,21 @@ def test_nothing_is_guessed(sent: list[tuple[str | None, ...]], echoed: list[tup
 
 
 @settings(max_examples=100, deadline=None)
-@given(rows, rows, st.booleans())
+@given(rows, rows, st.booleans(), st.integers(1, 4))
 def test_the_quick_way_says_what_the_thorough_one_says_or_nothing(
-    sent: list[tuple[str | None, ...]], others: list[tuple[str | None, ...]], same: bool
+    sent: list[tuple[str | None, ...]], others: list[tuple[str | None, ...]], same: bool, slices: int
 ) -> None:
-    """It answers just where rows are distinct and each has its result; then as `pair` does, to the row."""
+    """It answers just where rows are distinct and each has its result; then as `pair` does, to the row.
+
+    In however many slices the columns are compared.
+    """
     echoed = list(reversed(sent)) if same else others
     results = pl.DataFrame(
         [[f"003{number:012d}", *value] for number, value in enumerate(echoed)],
         schema=dict.fromkeys(["sf__Id", *COLUMNS], pl.String),
         orient="row",
     )
-    quick = pair_distinct(sent_frame(sent).collect(), results.lazy())
+    quick = pair_distinct(sent_frame(sent), results.lazy(), slices=slices)
     left = [tuple(normal(cell) for cell in value) for value in sent]
     right = [tuple(normal(cell) for cell in value) for value in echoed]
     distinct = len(set(left)) == len(left) and sorted(left) == sorted(right)

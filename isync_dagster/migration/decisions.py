@@ -1,0 +1,236 @@
+"""What becomes of the rows of an object: transformed, resolved, matched, decided, all at once or in slices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import polars as pl
+from upath import UPath
+
+from isync_dagster.migration.mapped import gone_parents, leave_alone, left_alone, out_of_sight
+from isync_dagster.migration.memory import memory
+from isync_dagster.migration.model import State, SyncJob
+from isync_dagster.migration.references import reference_map, standard_price_book
+from isync_dagster.migration.slicing import cut_rows, work_bytes, write_parts
+from isync_dagster.plan.model import Lookup, ObjectPlan
+from isync_dagster.records.decide import decide
+from isync_dagster.records.ids import to18
+from isync_dagster.records.match import claims, match, unmatched, with_claims
+from isync_dagster.records.order import levels_of, load_order, waves
+from isync_dagster.records.remap import resolve
+from isync_dagster.records.transform import transform
+from isync_dagster.store import files
+from isync_dagster.store.runs import Run
+
+PAIRS = {"source_id": pl.String, "target_id": pl.String}
+
+
+def write_decided(
+    job: SyncJob, run: Run, plan: ObjectPlan, rows: pl.LazyFrame, there: pl.LazyFrame, by: Sequence[str]
+) -> int:
+    """Decide on the rows of an object and write them, in slices where they are more than a share of the memory."""
+    folder = run.remap_folder(plan.object)
+    size = work_bytes(run, plan, run.extract_folder(plan.object), run.folder / "target" / plan.object)
+    count = memory().slices(size)
+    if count == 1:
+        # Made before the share is taken: nothing else may be waited for while it is held.
+        frame = decided(job, run, plan, rows, there, by=by)
+        with memory().share(size):
+            return write_parts(folder, [frame])
+    with TemporaryDirectory(prefix="isync-") as scratch:
+        return _write_slices(job, run, plan, rows, there, by, count, size, Path(scratch))
+
+
+def decided(
+    job: SyncJob,
+    run: Run,
+    plan: ObjectPlan,
+    rows: pl.LazyFrame,
+    there: pl.LazyFrame,
+    *,
+    alone: bool = False,
+    by: Sequence[str] | None = None,
+) -> pl.LazyFrame:
+    """Extracted `rows` of an object, transformed, resolved, matched to the target's rows (`there`), decided, in order.
+
+    `by` are the fields of `load_order`. `alone` says that other rows of the object have gone before: a target record that is theirs matches none of these.
+    """
+    # Of the few that are tried again only what they name is looked at.
+    frame = _resolved(job, run, plan, rows, _failed_parents(job, run, plan), named_only=alone)
+    own, known = _id_map(job, run, plan), _known(run, plan, there)
+    if _is_empty(known):
+        frame, current = unmatched(frame), None
+    else:
+        frame, current = match(frame, plan, own, known), there
+    if alone:
+        frame = _not_of_others(frame, own)
+    books = standard_price_book(job, run) if plan.wave_rule == "standard_price_book_first" else None
+    return _ordered(frame, plan, current, left_alone(job, run, plan.object), by, books)
+
+
+def _write_slices(
+    job: SyncJob,
+    run: Run,
+    plan: ObjectPlan,
+    rows: pl.LazyFrame,
+    there: pl.LazyFrame,
+    by: Sequence[str],
+    count: int,
+    size: int,
+    scratch: Path,
+) -> int:
+    """As `decided` of all rows, slice by slice: of id maps, target rows and parents that failed only what a slice names."""
+    lookup = plan.lookup(by[0]) if by else None
+    failed = _failed_parents(job, run, plan)
+    own = _id_map(job, run, plan)
+    known = _known(run, plan, there)
+    books = standard_price_book(job, run) if plan.wave_rule == "standard_price_book_first" else None
+    left = left_alone(job, run, plan.object)
+    share = size // count
+    with memory().share(share):
+        if failed is not None:
+            failed = _spilled(failed, scratch / "failed.parquet")
+        slices = cut_rows(rows, count, None if lookup is None else lookup.source.name, scratch)
+    # Rows contend for the target's records, and stand above each other, across slices.
+    nothing = _is_empty(known)
+    apart = nothing and plan.wave_rule != "self_levels"
+    frames = [_resolved(job, run, plan, rows, failed, named_only=True) for rows in slices]
+    levels: pl.LazyFrame | None = None
+    claimed: pl.LazyFrame | None = None
+    if not apart:
+        for number, frame in enumerate(frames):
+            with memory().share(share):
+                frames[number] = _spilled(frame, scratch / f"resolved-{number:05d}.parquet")
+        whole = pl.concat(frames)
+        with memory().share(size // 2):
+            if not nothing:
+                claimed = _spilled(claims(whole, plan, own, known), scratch / "claims.parquet")
+            levels = levels_of(whole, plan) if plan.wave_rule == "self_levels" else None
+    parts = []
+    for frame in frames:
+        if claimed is None:
+            parts.append(_ordered(unmatched(frame), plan, None, left, by, books, levels))
+            continue
+        ids = frame.select("_source_id")
+        mine = claimed.join(ids, on="_source_id", how="semi")
+        near = there.join(mine.select(Id="_target_id").drop_nulls().unique(), on="Id", how="semi")
+        parts.append(_ordered(with_claims(frame, mine), plan, near, left, by, books, levels))
+    with memory().share(share):
+        return write_parts(run.remap_folder(plan.object), parts)
+
+
+def _spilled(frame: pl.LazyFrame, path: Path) -> pl.LazyFrame:
+    """`frame`, written down and read again, so that what it took to make is not taken twice."""
+    files.write_parquet(UPath(path), frame)
+    return files.scan(UPath(path))
+
+
+def _resolved(
+    job: SyncJob,
+    run: Run,
+    plan: ObjectPlan,
+    rows: pl.LazyFrame,
+    failed: pl.LazyFrame | None,
+    *,
+    named_only: bool = False,
+) -> pl.LazyFrame:
+    """Extracted rows, transformed, their lookups resolved; `named_only`: of id maps only what they name is looked at."""
+
+    def pairs(lookup: Lookup) -> pl.LazyFrame:
+        of = rows.select(source_id=to18(pl.col(lookup.source.name))).drop_nulls().unique() if named_only else None
+        return pairs_of(job, run, lookup, of)
+
+    lookups = [replace(lookup, deferred=True) if waits_for_level(plan, lookup) else lookup for lookup in plan.lookups]
+    return resolve(transform(rows, plan), lookups, pairs, failed_parents=failed)
+
+
+def _is_empty(frame: pl.LazyFrame) -> bool:
+    return frame.head(1).collect().is_empty()
+
+
+def _known(run: Run, plan: ObjectPlan, there: pl.LazyFrame) -> pl.LazyFrame:
+    """What exists in the target, shown by a query or not."""
+    return pl.concat([there, out_of_sight(run, plan.object).select(Id="target_id")], how="diagonal")
+
+
+def _ordered(
+    frame: pl.LazyFrame,
+    plan: ObjectPlan,
+    there: pl.LazyFrame | None,
+    left: pl.LazyFrame,
+    by: Sequence[str] | None,
+    books: pl.LazyFrame | None,
+    levels: pl.LazyFrame | None = None,
+) -> pl.LazyFrame:
+    """A matched frame, decided, in the order in which it is sent."""
+    return load_order(waves(leave_alone(decide(frame, plan, there), left), plan, books, levels), plan, by)
+
+
+def _not_of_others(frame: pl.LazyFrame, id_map: pl.LazyFrame) -> pl.LazyFrame:
+    """A matched frame in which no row has a target record that is another source record's counterpart."""
+    owners = id_map.select(_owner="source_id", _target_id="target_id").unique("_target_id", keep="any")
+    taken = pl.col("_owner").is_not_null() & (pl.col("_owner") != pl.col("_source_id"))
+    words = pl.format("the target record {} is the counterpart of {} already", "_target_id", "_owner")
+    return (
+        frame.join(owners, on="_target_id", how="left", maintain_order="left")
+        .with_columns(
+            _conflict=pl.when(taken).then(words).otherwise(pl.col("_conflict")),
+            _matched_by=pl.when(taken).then(None).otherwise(pl.col("_matched_by")),
+        )
+        .with_columns(_target_id=pl.when(taken).then(None).otherwise(pl.col("_target_id")))
+        .drop("_owner")
+    )
+
+
+def waits_for_level(plan: ObjectPlan, lookup: Lookup) -> bool:
+    """True for the required self lookup of an object that is loaded level by level: load fills it, wave by wave."""
+    return plan.wave_rule == "self_levels" and lookup.target.name == plan.self_level_field
+
+
+def pairs_of(job: SyncJob, run: Run, lookup: Lookup, of: pl.LazyFrame | None = None) -> pl.LazyFrame:
+    """source_id → target_id of everything that a lookup may point at: id maps and natural keys together.
+
+    With `of` (`source_id`) of those records alone, as far as id maps go.
+    """
+    id_map = job.store.idmap(job.plan.source_org_id, job.plan.target_org_id)
+    frames = [id_map.read(name, of).select("source_id", "target_id") for name in (*lookup.parents, *lookup.others)]
+    frames += [reference_map(job, run, name).select("source_id", "target_id") for name in lookup.references]
+    if not frames:
+        return pl.LazyFrame(schema=PAIRS)
+    return pl.concat(frames).unique("source_id", keep="any") if len(frames) > 1 else frames[0]
+
+
+def _id_map(job: SyncJob, run: Run, plan: ObjectPlan) -> pl.LazyFrame:
+    """source_id → target_id of the object's own records as earlier runs left them."""
+    own = (
+        job.store.idmap(job.plan.source_org_id, job.plan.target_org_id)
+        .read(plan.object)
+        .select("source_id", "target_id")
+    )
+    if plan.object != "Pricebook2":
+        return own
+    # The standard price book exists in every org and cannot be inserted, whatever the match key says.
+    standard = standard_price_book(job, run).select("source_id", "target_id")
+    return pl.concat([standard, own.join(standard, on="source_id", how="anti")])
+
+
+def _failed_parents(job: SyncJob, run: Run, plan: ObjectPlan) -> pl.LazyFrame | None:
+    """Parents of this run that did not reach the target, with the reason: what a blocked child names."""
+    frames = [
+        run.audit(name)
+        .latest()
+        .filter(pl.col("state").is_in([State.FAILED, State.BLOCKED, State.DROPPED, State.SKIPPED, State.PENDING]))
+        .select(
+            "source_id", pl.concat_str(["state", "code", "message"], separator=" ", ignore_nulls=True).alias("reason")
+        )
+        for name in plan.parents
+        if job.in_phase(name)
+    ]
+    gone = gone_parents(job, [name for lookup in plan.lookups for name in (*lookup.parents, *lookup.others)])
+    if not frames or gone is None:
+        return pl.concat(frames) if frames else gone
+    failed = pl.concat(frames)
+    return pl.concat([failed, gone.join(failed, on="source_id", how="anti")])

@@ -1,0 +1,78 @@
+"""The rows of a big object in slices, so that what is done with them takes no more memory than one slice does.
+
+Rows are cut as they lie where their order is free. Where the rows of one parent must stay side by side, they are dealt
+out by a hash of the parent, so that each parent's children are in one slice.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+from upath import UPath
+
+from isync_dagster.migration import reading
+from isync_dagster.migration.memory import frame_bytes
+from isync_dagster.plan.model import ObjectPlan
+from isync_dagster.store import files
+from isync_dagster.store.runs import Run
+
+_SEED = 41
+_SLICE = "_slice"
+
+
+def work_bytes(run: Run, plan: ObjectPlan, *folders: UPath) -> int:
+    """About what it takes to decide on all rows of an object at once: the frame, and as much again while it is sorted.
+
+    `folders` hold reads of the object, of which what is known goes in: its extract, and target rows to match.
+    """
+    # A field has its value and perhaps the target's, a lookup its parent and its state besides.
+    columns = 2 * len(plan.fields) + 4 * len(plan.lookups) + 10
+    size = 0
+    for folder in folders:
+        found = reading.recorded(folder)
+        if found is not None:
+            size += 2 * frame_bytes(found.bytes, found.rows * columns)
+    return size
+
+
+def cut_rows(rows: pl.LazyFrame, count: int, parent: str | None, scratch: Path) -> list[pl.LazyFrame]:
+    """`rows` (of files) in about `count` slices, each row in one of them; none is empty but the only one.
+
+    With `parent` (a column) all rows that are equal in it are in one slice: they are written to `scratch` once more.
+    """
+    if count <= 1:
+        return [rows]
+    if parent is None:
+        total = int(rows.select(pl.len()).collect().item())
+        size = max(1, -(-total // count))
+        return [rows.slice(start, size) for start in range(0, max(total, 1), size)]
+    # A row without the parent is tied to no other.
+    which = pl.coalesce(parent, "Id").hash(_SEED) % count
+    base = scratch / "slices"
+    rows.with_columns(which.alias(_SLICE)).sink_parquet(
+        pl.PartitionBy(base, key=_SLICE, include_key=False), compression="zstd", mkdir=True
+    )
+    folders = sorted(base.iterdir()) if base.exists() else []
+    slices = [pl.scan_parquet(sorted(folder.glob("*.parquet")), hive_partitioning=False) for folder in folders]
+    return slices or [rows]
+
+
+def write_parts(folder: UPath, parts: list[pl.LazyFrame]) -> int:
+    """Write each frame as one part of `folder`, one after the other, `_row` counting on; how many rows.
+
+    Parts that an earlier, longer attempt left behind are removed.
+    """
+    total = 0
+    for number, part in enumerate(parts):
+        rows = part if not total else part.with_columns(pl.col("_row") + pl.lit(total, dtype=pl.UInt32))
+        total += files.write_parquet(folder / part_name(number), rows)
+    for name in files.names(folder):
+        if name.startswith("part-") and name >= part_name(len(parts)):
+            files.remove(folder / name)
+    return total
+
+
+def part_name(number: int) -> str:
+    """The name of a part: in the order of names is the order of rows."""
+    return f"part-{number:05d}.parquet"
