@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import polars as pl
 from upath import UPath
@@ -24,6 +23,7 @@ from isync_dagster.records.remap import resolve
 from isync_dagster.records.transform import transform
 from isync_dagster.store import files
 from isync_dagster.store.runs import Run
+from isync_dagster.store.scratch import scratch
 
 PAIRS = {"source_id": pl.String, "target_id": pl.String}
 
@@ -40,8 +40,8 @@ def write_decided(
         frame = decided(job, run, plan, rows, there, by=by)
         with memory().share(size):
             return write_parts(folder, [frame])
-    with TemporaryDirectory(prefix="isync-") as scratch:
-        return _write_slices(job, run, plan, rows, there, by, count, size, Path(scratch))
+    with scratch() as place:
+        return _write_slices(job, run, plan, rows, there, by, count, size, place)
 
 
 def decided(

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
 
 from isync_dagster.errors import JobError, RequestError, TransientError, UnknownOutcome, UnsettledError
 from isync_dagster.migration.answers import LOST
@@ -21,6 +19,7 @@ from isync_dagster.salesforce.polling import WaitCancelled
 from isync_dagster.store import files
 from isync_dagster.store.ledger import Entry
 from isync_dagster.store.runs import Run
+from isync_dagster.store.scratch import scratch
 from isync_dagster.store.stops import Jobs
 
 CREATE_TRIES = 5
@@ -61,8 +60,8 @@ class Dispatch:
 
     def upload(self, number: int, entry: Entry) -> None:
         """Write the rows as CSV and upload them; an upload that was cut off is aborted and recorded as failed."""
-        with tempfile.TemporaryDirectory(prefix="isync-") as scratch:
-            body = Path(scratch) / "rows.csv"
+        with scratch() as place:
+            body = place / "rows.csv"
             rows = self.ledger.rows(number, entry.attempt)
             columns = cells(rows.collect_schema().names())
             rows.select(columns).sink_csv(body, line_terminator="\n", null_value="", quote_style="necessary")

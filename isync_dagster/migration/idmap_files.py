@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from isync_dagster.migration import reading
 from isync_dagster.migration.model import SyncJob
 from isync_dagster.migration.target import ID
 from isync_dagster.records.ids import to18
+from isync_dagster.store.scratch import scratch
 from isync_dagster.store.store import Store
 
 COLUMNS = ("object", "source_id", "target_object", "target_id", "how", "template", "phase", "run", "at")
@@ -165,8 +165,8 @@ def _conflicts(pairs: pl.DataFrame, mapped: pl.DataFrame) -> list[str]:
 
 
 def _absent(job: SyncJob, target_object: str, pairs: pl.DataFrame) -> list[str]:
-    with tempfile.TemporaryDirectory(prefix="isync-") as scratch:
-        folder = UPath(scratch) / "there"
+    with scratch() as place:
+        folder = UPath(place) / "there"
         reading.read(job, job.target, object=target_object, fields=(ID,), folder=folder, stage="match")
         there = reading.scan(folder, (ID,))
         absent = pairs.lazy().join(there, left_on="target_id", right_on="Id", how="anti").collect()

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from isync_dagster.errors import OrgError
@@ -17,6 +15,7 @@ from isync_dagster.migration.story import happened, used_by
 from isync_dagster.report.render import write_report
 from isync_dagster.store import files
 from isync_dagster.store.runs import Run
+from isync_dagster.store.scratch import scratch
 
 PAIRS = 20
 """Spot-checked lookups that a report shows by name."""
@@ -71,9 +70,9 @@ def _errors(run: Run, names: list[str]) -> Iterator[str]:
     for name in files.names(run.report_folder):
         if name.startswith("errors_"):
             files.remove(run.report_folder / name)
-    with tempfile.TemporaryDirectory(prefix="isync-") as scratch:
+    with scratch() as place:
         for found in refusals(run, names):
-            written = found.export(Path(scratch), datetime.now(UTC))
+            written = found.export(place, datetime.now(UTC))
             if written is not None:
                 path, _ = written
                 files.write_bytes(run.report_folder / path.name, path.read_bytes())

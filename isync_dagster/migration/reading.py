@@ -8,11 +8,9 @@ query job and a `cursor-<n>.json` of its own, and `range-<n>.json` once it is co
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -31,6 +29,7 @@ from isync_dagster.salesforce.org import Org
 from isync_dagster.schema.model import Field
 from isync_dagster.schema.types import dtype
 from isync_dagster.store import files
+from isync_dagster.store.scratch import scratch
 
 REST_ROWS = 2_000
 """Up to here one REST query answers in one page; Salesforce recommends Bulk above (salesforce-api §10)."""
@@ -176,10 +175,10 @@ def _by_bulk(
         fresh = None if cursor["pages"] else counted
         query_job = bulk.wait(cursor["job_id"], job.cancelled, rows=fresh)
     done = [PageFile.from_json(item) for item in cursor["pages"]]
-    with tempfile.TemporaryDirectory(prefix="isync-") as scratch:
+    with scratch() as place:
         for page in bulk.download_all(
             query_job.id,
-            Path(scratch),
+            place,
             parallel=job.options.parallel_downloads,
             done=done,
             cancelled=job.cancelled,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,6 +16,7 @@ from isync_dagster.salesforce.outcome import classify
 from isync_dagster.store import files
 from isync_dagster.store.ledger import ChunkState
 from isync_dagster.store.runs import Run
+from isync_dagster.store.scratch import scratch
 
 BAD = (State.FAILED, State.BLOCKED, State.UNKNOWN, State.PENDING)
 
@@ -50,9 +50,9 @@ class Refusals:
         """
         if not any(state in BAD for state in self.run.audit(self.object).states()):
             return None
-        with tempfile.TemporaryDirectory(prefix="isync-") as scratch:
+        with scratch() as place:
             # Found once: every chunk's file is joined with it.
-            found = Path(scratch) / "found.parquet"
+            found = place / "found.parquet"
             self.rows().sink_parquet(found)
             rows = pl.scan_parquet(found)
             codes = rows.select(pl.col("code").unique()).collect()["code"].drop_nulls().to_list()

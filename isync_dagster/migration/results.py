@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
 from datetime import datetime
-from pathlib import Path
 
 import polars as pl
 
@@ -19,6 +17,7 @@ from isync_dagster.records.pairing import pair, pair_distinct
 from isync_dagster.salesforce.bulk_ingest import BulkIngest
 from isync_dagster.store import files
 from isync_dagster.store.ledger import Entry
+from isync_dagster.store.scratch import scratch
 
 ROW_BYTES = 200
 """What a row's number, hash and result take while they are paired."""
@@ -42,10 +41,10 @@ class Results:
         if entry.payload["way"] == "collections":
             answers = files.scan(self.attempts.answers_path(number, entry.attempt)).collect()
             return from_answers(answers, entry.payload["operation"]), none
-        with tempfile.TemporaryDirectory(prefix="isync-") as scratch:
+        with scratch() as place:
             parts = []
             for kind in ("successful", "failed"):
-                path = Path(scratch) / f"{kind}.csv"
+                path = place / f"{kind}.csv"
                 try:
                     count = self.bulk.results(entry.payload["job_id"], kind, path)
                 except RequestError as error:

@@ -7,7 +7,6 @@ columns     what no query can tell (lengths, decimals, long text) is read, where
 
 from __future__ import annotations
 
-import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,6 +25,7 @@ from isync_dagster.salesforce.rows import select_paths
 from isync_dagster.schema.compare import Answer, Ask, Question
 from isync_dagster.schema.model import TEXT_TYPES, Field, SObject
 from isync_dagster.store.runs import Run
+from isync_dagster.store.scratch import scratch
 
 _NOT_COUNTED = frozenset({"boolean", "multipicklist", "textarea", "encryptedstring", "address", "location", "base64"})
 """Types that COUNT(field) does not take."""
@@ -211,11 +211,11 @@ def _read_columns(rows: RowsOf, org: Org, sobject: SObject, questions: Sequence[
     condition = rows.condition(sobject.name)
     where = f" WHERE {condition}" if condition else ""
     soql = f"SELECT {', '.join(item.name for item in fields)} FROM {sobject.name}{where}"
-    with tempfile.TemporaryDirectory(prefix="isync-compare-") as scratch:
+    with scratch() as place:
         if org.count(sobject.name, condition or None) <= REST_ROWS:
             raw = org.query(soql).lazy()
         else:
-            raw = _by_bulk(org, soql, Path(scratch))
+            raw = _by_bulk(org, soql, place)
         usage.add(answers_of(typed(raw, fields), sobject, questions, rows.prefixes), "columns read")
 
 

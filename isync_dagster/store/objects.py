@@ -16,10 +16,9 @@ from __future__ import annotations
 import os
 import re
 import secrets
-import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -29,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 from upath import UPath
 
 from isync_dagster.errors import StoreError
+from isync_dagster.store.scratch import scratch
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
@@ -37,8 +37,6 @@ MEMORY = "memory"
 PROTOCOLS = frozenset({"s3", "s3a", "gs", "gcs", "az", MEMORY})
 POLARS_READS = PROTOCOLS - {MEMORY}
 """What Polars reads by itself, lazily; of any other the bytes are fetched."""
-WAITING = "isync-put-"
-"""Begins the names of folders, private to the user, in which files wait for their upload."""
 WRITER = "writer"
 """Metadata of an object: who put it."""
 TRIES = 20
@@ -155,9 +153,9 @@ def prove(root: UPath) -> None:
 
 @contextmanager
 def temporary(path: UPath) -> Iterator[Path]:
-    """A name in the system's temporary folder, which is emptied at the end."""
-    with tempfile.TemporaryDirectory(prefix=WAITING) as folder:
-        yield Path(folder) / path.name[:160]
+    """A name in a scratch folder of this machine, which is removed at the end."""
+    with scratch() as folder:
+        yield folder / path.name[:160]
 
 
 def publish(place: Path, path: UPath) -> None:
@@ -253,19 +251,8 @@ def find(folder: UPath) -> list[str]:
 
 
 def sweep(folder: UPath, older_than: timedelta) -> int:
-    """Remove files that killed processes of this user left waiting for their upload on this machine; how many.
-
-    On the object store itself there is nothing: what was not put whole is not there.
-    """
-    latest = datetime.now(UTC).timestamp() - older_than.total_seconds()
-    removed = 0
-    for place in Path(tempfile.gettempdir()).glob(f"{WAITING}*"):
-        with suppress(FileNotFoundError):
-            about = place.stat()
-            if about.st_uid == os.getuid() and about.st_mtime < latest:
-                shutil.rmtree(place)
-                removed += 1
-    return removed
+    """Nothing: what was not put whole is not there, and what waited for its upload lay in a scratch folder."""
+    return 0
 
 
 def remove(path: UPath) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 from upath import UPath
 
 from isync_dagster.errors import StoreError, StoreFormatError
-from isync_dagster.store import files, objects
+from isync_dagster.store import files, objects, scratch
 from isync_dagster.store.clock import Clock, utc_now
 from isync_dagster.store.idmap import IdMap
 from isync_dagster.store.layout import JobKey, Layout, decode
@@ -66,7 +66,7 @@ class Store:
 
     def sweep(self, older_than: timedelta = timedelta(days=1)) -> int:
         """Remove temporaries that killed processes left behind; how many there were."""
-        return medium_of(self.root).sweep(self.root, older_than)
+        return medium_of(self.root).sweep(self.root, older_than) + scratch.sweep(older_than)
 
     def jobs(self) -> list[JobKey]:
         """Every sync job that has runs."""
