@@ -269,9 +269,17 @@ def test_an_interrupt_reaches_running_verbs_and_starts_nothing_new(instance: dg.
 
 def hangs() -> dg.JobDefinition:
     @dg.asset(pool="sf_target")
-    def deaf() -> None:
-        for delay in (0.2, 0.6):
-            threading.Timer(delay, os.kill, (os.getpid(), signal.SIGINT)).start()
+    def deaf(context: dg.AssetExecutionContext) -> None:
+        token = Token(context.run_id)
+
+        def interrupt_twice() -> None:
+            os.kill(os.getpid(), signal.SIGINT)
+            # Two interrupts at one look would count as one: the second comes once the first has been seen.
+            while not token.is_set():
+                time.sleep(0.01)
+            os.kill(os.getpid(), signal.SIGINT)
+
+        threading.Timer(0.2, interrupt_twice).start()
         RELEASED.wait()
 
     return job(deaf)
