@@ -13,6 +13,8 @@ PREFLIGHT, REPORT, SNAPSHOT = "preflight", "report", "snapshot"
 OWNER = "team:migration"
 
 TEMPLATE_TAG, STAGE_TAG, SIZE_TAG, PHASE_TAG = "isync/template", "stage", "isync/size", "isync/phase"
+SYNC_JOB_TAG, RUN_TAG = "isync/sync-job", "isync/run"
+"""Run tags: source and target org, template and phase; the number of the sync job's run that was worked on."""
 PHASES_TAG = "isync/phases"
 """Run tag of the validate job: judge only these phases (with commas between them)."""
 

@@ -13,7 +13,7 @@ from isync_dagster.assets.preflight import preflight_asset
 from isync_dagster.assets.resources import RunOptionsResource, Workbench
 from isync_dagster.assets.scan import scan_asset
 from isync_dagster.assets.verbs import verb
-from isync_dagster.assets.work import PRIORITY, RETRY, boundary, sync_job
+from isync_dagster.assets.work import PRIORITY, RETRY, boundary, sign, sync_job
 
 if TYPE_CHECKING:
     from isync_dagster.plan.model import ObjectPlan, Plan
@@ -99,6 +99,7 @@ def _stage(plan: "Plan", item: "ObjectPlan", stage: str, phases: dg.StaticPartit
         with boundary():
             job = sync_job(context, workbench, run_options.options(), plan.template, phase)
             outcome = verb(stage)(job, item.object)
+        sign(context, job)
         _materialize_elsewhere(context, plan, item)
         return dg.MaterializeResult(metadata=metadata.of_outcome(outcome, plan.template))
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from isync_dagster.assets import keys
 from isync_dagster.assets.cancellation import RunStatus, Token
 from isync_dagster.errors import IsyncError, TransientError
 from isync_dagster.migration.model import Progress, RunOptions, SyncJob
@@ -46,6 +47,22 @@ def sync_job(
         opened_by=f"Dagster run {run_id}",
         session=run_id,
     )
+
+
+def sign(context: dg.AssetExecutionContext, job: SyncJob) -> None:
+    """Tag the Dagster run with the sync job and the number of its run, which the first extract opens."""
+    run = job.store.runs(job.key).current()
+    run_id = context.run.run_id
+    if run is None or run_id in _signed:
+        return
+    _signed.add(run_id)
+    plan = job.plan
+    name = f"{plan.source_alias} to {plan.target_alias}: {plan.template}, {job.phase}"
+    context.instance.add_run_tags(run_id, {keys.SYNC_JOB_TAG: name, keys.RUN_TAG: str(run.number)})
+
+
+_signed: set[str] = set()
+"""Dagster runs that this process has tagged: once is enough."""
 
 
 def cancelled(context: dg.OpExecutionContext | dg.AssetExecutionContext, workbench: Workbench) -> Callable[[], bool]:

@@ -91,6 +91,10 @@ def test_migrate_runs_every_phase_in_order_on_the_instance_of_the_ui(project: St
     ]
     assert all(run.remote_job_origin is not None for run in made), "the UI links the run to its job"
     assert all(run.tags["isync/template"] == "core" for run in made)
+    assert [(run.tags["isync/sync-job"], run.tags["isync/run"]) for run in made] == [
+        ("source to target: core, accounts", "1"),
+        ("source to target: core, contacts", "1"),
+    ]
     text = flat(result)
     assert "Every record is accounted for" in text
     assert "│Account │ 10 │ 10 │" in text
