@@ -72,7 +72,8 @@ class _Finished:
 class _Threads:
     """The running steps of one run, and the one queue they all report to."""
 
-    reports: queue.SimpleQueue[tuple[str, DagsterEvent] | _Finished] = field(default_factory=queue.SimpleQueue)
+    # No SimpleQueue: CPython 3.11's waits for ever where a signal interrupts its wait and the time is over by then.
+    reports: queue.Queue[tuple[str, DagsterEvent] | _Finished] = field(default_factory=queue.Queue)
     running: dict[str, StepExecutionContext] = field(default_factory=dict)
     events: dict[str, list[DagsterEvent]] = field(default_factory=dict)
 

@@ -12,7 +12,7 @@ import dagster as dg
 import pytest
 
 from isync_dagster.assets.cancellation import Token
-from isync_dagster.assets.executor import executor, threaded_executor
+from isync_dagster.assets.executor import TICK, _Finished, _Threads, executor, threaded_executor
 
 ATTEMPTS: Counter[str] = Counter()
 RELEASED = threading.Event()
@@ -295,6 +295,20 @@ def test_a_second_interrupt_does_not_wait_and_frees_the_slots(instance: dg.Dagst
         RELEASED.set()
     assert not result.success
     assert instance.event_log_storage.get_concurrency_info("sf_target").active_slot_count == 0
+
+
+def test_a_signal_at_the_end_of_a_tick_does_not_hold_the_run_up() -> None:
+    """The signal comes within a tick and is dealt with after it: under load that is what an interrupt does."""
+    threads = _Threads()
+    before = signal.signal(signal.SIGUSR1, lambda *_: time.sleep(2 * TICK))
+    threading.Timer(TICK / 2, os.kill, (os.getpid(), signal.SIGUSR1)).start()
+    rescue = threading.Timer(10, threads.reports.put, (_Finished("rescue", None),))
+    rescue.start()
+    try:
+        assert threads.take() is None
+    finally:
+        rescue.cancel()
+        signal.signal(signal.SIGUSR1, before)
 
 
 # -- hooks, outputs, one setting ----------------------------------------------------------------------------------
