@@ -11,7 +11,6 @@ from upath import UPath
 from isync_dagster.errors import StoreError
 from isync_dagster.store import files
 from isync_dagster.store.layout import decode, encode
-from isync_dagster.store.medium import is_local
 
 COLUMNS = {
     "source_id": pl.String(),
@@ -77,16 +76,15 @@ class AuditLog:
             )
         )
         path = self.folder / f"{encode(part)}.parquet"
-        with _guard:
-            _standing.pop(str(self.folder), None)
         return files.write_parquet(path, rows, required=("source_id", "state", "stage"))
 
     def standing(self) -> pl.DataFrame:
         """How the records stand now (`STANDING`), most rows first; bounded by the kinds of refusals.
 
-        Several checks and summaries ask for it of the same log: it is worked out once, until a part is written.
+        Several checks and summaries ask for it of the same log: it is worked out once, until a part is written by
+        whichever process.
         """
-        stamp = tuple((name, _stamp(self.folder / name)) for name in files.names(self.folder))
+        stamp = files.stamps(self.folder)
         with _guard:
             known = _standing.get(str(self.folder))
         if known is not None and known[0] == stamp:
@@ -136,14 +134,6 @@ class AuditLog:
             .agg(pl.col(others).max_by("_rank"))
             .select(*COLUMNS)
         )
-
-
-def _stamp(path: UPath) -> object:
-    """What changes when a part is written anew; of an object store its name says enough, for a repeat writes the same."""
-    if not is_local(path):
-        return None
-    found = path.stat()
-    return found.st_size, found.st_mtime
 
 
 def _text(name: str, dtype: pl.DataType) -> pl.Expr:

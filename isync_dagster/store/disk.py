@@ -201,6 +201,18 @@ def names(folder: UPath) -> list[str]:
     return sorted(name for name in seen if not name.startswith("."))
 
 
+def stamps(folder: UPath) -> tuple[tuple[object, ...], ...]:
+    """A name and what changes when the file is written anew, of all files directly in a folder, sorted by name."""
+    with failing("look at", folder):
+        try:
+            with os.scandir(folder.path) as found:
+                seen = [(entry.name, entry.stat()) for entry in found if not entry.name.startswith(".")]
+        except FileNotFoundError:
+            return ()
+    # Each write makes a file of its own, so that the inode tells what size and time do not.
+    return tuple(sorted((name, item.st_ino, item.st_size, item.st_mtime_ns) for name, item in seen))
+
+
 def find(folder: UPath) -> list[str]:
     """Relative paths ('a/b.json') of all files below a folder, sorted: one listing."""
     with failing("list", folder):

@@ -39,6 +39,7 @@ __all__ = [
     "scan",
     "scan_files",
     "size",
+    "stamps",
     "write_bytes",
     "write_hashed",
     "write_json",
@@ -130,6 +131,11 @@ def exists(path: UPath) -> bool:
 def size(path: UPath) -> int:
     """Bytes of a file; 0 where it is gone."""
     return medium_of(path).size(path)
+
+
+def stamps(folder: UPath) -> tuple[tuple[object, ...], ...]:
+    """A name and what changes when the file is written anew, of all files directly in a folder, sorted by name."""
+    return medium_of(folder).stamps(folder)
 
 
 def names(folder: UPath) -> list[str]:

@@ -54,6 +54,9 @@ class Medium(Protocol):
     def names(self, folder: UPath) -> list[str]:
         """Names of files and folders directly in a folder, sorted; none where there is no folder."""
 
+    def stamps(self, folder: UPath) -> tuple[tuple[object, ...], ...]:
+        """A name and what changes when the file is written anew, of all files directly in a folder, sorted by name."""
+
     def find(self, folder: UPath) -> list[str]:
         """Relative paths ('a/b.json') of all files below a folder, sorted: one listing."""
 

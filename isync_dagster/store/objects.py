@@ -239,6 +239,14 @@ def names(folder: UPath) -> list[str]:
     return sorted(name.rsplit("/", 1)[-1] for name in seen)
 
 
+def stamps(folder: UPath) -> tuple[tuple[object, ...], ...]:
+    """A name and what changes when the file is written anew, of all files directly in a folder, sorted by name."""
+    store, key = _at(folder)
+    with failing("list", folder):
+        found = store.list_with_delimiter(key or None)["objects"]
+    return tuple(sorted((item["path"], item["e_tag"], item["size"], item["last_modified"]) for item in found))
+
+
 def find(folder: UPath) -> list[str]:
     """Relative paths ('a/b.json') of all files below a folder, sorted: one listing."""
     store, key = _at(folder)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from pathlib import Path
 
 import polars as pl
 import pytest
 from upath import UPath
 
+from isync_dagster.store import files
 from isync_dagster.store.audit import STANDING, AuditLog
 
 
@@ -21,8 +21,8 @@ def rows(stage: str, *given: tuple[str, str, str | None]) -> pl.DataFrame:
 
 
 @pytest.fixture
-def log(tmp_path: Path) -> AuditLog:
-    return AuditLog(UPath(tmp_path / "audit" / "Account"))
+def log(root: UPath) -> AuditLog:
+    return AuditLog(root / "audit" / "Account")
 
 
 def test_an_empty_log_stands_empty(log: AuditLog) -> None:
@@ -42,11 +42,17 @@ def test_the_last_stage_counts_and_a_later_part_is_seen(log: AuditLog) -> None:
 def test_a_part_that_another_process_wrote_anew_is_seen(log: AuditLog) -> None:
     log.append("load", rows("load", ("a", "failed", "UNABLE_TO_LOCK_ROW")))
     assert log.states() == {"failed": 1}
-    other = AuditLog(UPath(log.folder.parent / "Other"))
+    other = AuditLog(log.folder.parent / "Other")
     other.append("load", rows("load", ("a", "inserted", None), ("b", "inserted", None)))
-    part = Path(log.folder) / "load.parquet"
-    (Path(other.folder) / "load.parquet").replace(part)
+    files.copy(other.folder / "load.parquet", log.folder / "load.parquet")
     assert log.states() == {"inserted": 2}
+
+
+def test_a_part_that_is_written_anew_is_seen(log: AuditLog) -> None:
+    log.append("load", rows("load", ("a", "failed", "UNABLE_TO_LOCK_ROW")))
+    assert log.states() == {"failed": 1}
+    log.append("load", rows("load", ("a", "failed", "UNABLE_TO_LOCK_ROS")))
+    assert log.standing()["code"].to_list() == ["UNABLE_TO_LOCK_ROS"]
 
 
 def test_some_rows_are_those_that_count(log: AuditLog) -> None:
