@@ -5,6 +5,7 @@ Every function takes `UPath`s and works on a local disk and on object stores ali
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
@@ -51,6 +52,7 @@ Schema = Mapping[str, Any]
 """Column name -> Polars dtype."""
 
 _OS_ERROR = re.compile(r"\(os error (\d+)\)")
+_PROBE = 1 << 16
 CELLS_A_GROUP = 1_000_000
 """Cells of one row group, what is decoded and encoded as one piece: with bigger ones every pass over a file that streams
 holds hundreds of megabytes, whatever the rows need (measured: 735 MB with groups of 100,000 rows, 250 MB with 20,000)."""
@@ -193,9 +195,10 @@ def _sink(frame: Frame, place: Path, required: Sequence[str], path: UPath) -> in
     try:
         rows.sink_parquet(place, compression="zstd", row_group_size=group)
     except pl.exceptions.ComputeError as error:
-        # Polars reports a full disk as a computation that failed; the number is all that tells.
+        # Polars reports a full disk as a computation that failed; at best a number tells.
         if number := _OS_ERROR.search(str(error)):
             raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
+        _prove_room(place)
         raise
     written = pl.scan_parquet(place, glob=False, hive_partitioning=False)
     counts = written.select(pl.len().alias("_rows"), *(pl.col(name).null_count() for name in required)).collect()
@@ -208,6 +211,14 @@ def _sink(frame: Frame, place: Path, required: Sequence[str], path: UPath) -> in
                 column=name,
             )
     return int(counts.item(0, "_rows"))
+
+
+def _prove_room(place: Path) -> None:
+    """Raise the `OSError` of a disk that takes no more: where the footer finds no room, Polars tells of bad Parquet."""
+    with place.open("ab", buffering=0) as file:
+        if file.write(b"\0" * _PROBE) < _PROBE:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        os.fsync(file.fileno())
 
 
 def scan(source: UPath | Sequence[UPath], schema: Schema | None = None) -> pl.LazyFrame:

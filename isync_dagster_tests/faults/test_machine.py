@@ -245,7 +245,12 @@ class Walk(RuleBasedStateMachine):
             self.twins.faults(side)
         self._cut_at = 0
         self.twins.faults(
-            "target", {"kind": "delay", "path": "(POST|PATCH|PUT|DELETE) .*/(jobs/ingest|composite)", "times": None}
+            "target",
+            {
+                "kind": "delay",
+                "path": "(POST|PATCH|PUT|DELETE) .*/(jobs/ingest|composite/(sobjects|tree|graph))",
+                "times": None,
+            },
         )
         self._once()
         met = sum(item["met"] for item in self.twins.served["target"].service.faults.as_json())
