@@ -31,7 +31,11 @@ FILE_MOMENTS = ("torn", "written")
 CALL_MOMENT = "answered"
 _HASH = re.compile(r"-[0-9a-f]{16}(?=\.parquet)")
 _ID = re.compile(r"/(?=[A-Za-z]*[0-9])(?:[0-9A-Za-z]{18}|[0-9A-Za-z]{15})(?=/|$)")
-_RANDOM = ((re.compile(r"alive/[0-9a-f]+"), "alive/member"), (re.compile(r"sessions/[0-9a-f]+"), "sessions/session"))
+_RANDOM = (
+    (re.compile(r"alive/[0-9a-f]+"), "alive/member"),
+    (re.compile(r"sessions/[0-9a-f]+"), "sessions/session"),
+    (re.compile(r"^probe-[0-9a-f]+"), "probe"),
+)
 
 
 def kind_of(point: str) -> str:
