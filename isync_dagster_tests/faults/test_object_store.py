@@ -60,6 +60,7 @@ def _killed_at(stage: Stage, workers: Workers, bucket: Bucket, board: Board, poi
     board.add("kill -9 after a write to S3", stage.deed.name, WENT_ON)
 
 
+@pytest.mark.slow
 def test_a_run_is_killed_in_the_middle_and_goes_on(
     stage: Stage, workers: Workers, bucket: Bucket, board: Board
 ) -> None:
