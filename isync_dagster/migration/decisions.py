@@ -16,7 +16,7 @@ from isync_dagster.migration.references import reference_map, standard_price_boo
 from isync_dagster.migration.slicing import cut_rows, work_bytes, write_parts
 from isync_dagster.plan.model import Lookup, ObjectPlan
 from isync_dagster.records.decide import decide
-from isync_dagster.records.ids import to18
+from isync_dagster.records.ids import to18, unambiguous
 from isync_dagster.records.match import claims, match, unmatched, with_claims
 from isync_dagster.records.order import levels_of, load_order, waves
 from isync_dagster.records.remap import resolve
@@ -193,6 +193,8 @@ def waits_for_level(plan: ObjectPlan, lookup: Lookup) -> bool:
 def pairs_of(job: SyncJob, run: Run, lookup: Lookup, of: pl.LazyFrame | None = None) -> pl.LazyFrame:
     """source_id → target_id of everything that a lookup may point at: id maps and natural keys together.
 
+    A record that they give different counterparts has none here: which one is meant would be a guess.
+
     With `of` (`source_id`) of those records alone, as far as id maps go.
     """
     id_map = job.store.idmap(job.plan.source_org_id, job.plan.target_org_id)
@@ -200,7 +202,7 @@ def pairs_of(job: SyncJob, run: Run, lookup: Lookup, of: pl.LazyFrame | None = N
     frames += [reference_map(job, run, name).select("source_id", "target_id") for name in lookup.references]
     if not frames:
         return pl.LazyFrame(schema=PAIRS)
-    return pl.concat(frames).unique("source_id", keep="any") if len(frames) > 1 else frames[0]
+    return unambiguous(pl.concat(frames)) if len(frames) > 1 else frames[0]
 
 
 def _id_map(job: SyncJob, run: Run, plan: ObjectPlan) -> pl.LazyFrame:
