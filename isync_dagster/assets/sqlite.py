@@ -12,13 +12,17 @@ import os
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from dagster._core.storage.base_storage import DagsterStorage
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import INDEX_SHARD_NAME, SqliteEventLogStorage
 from dagster._core.storage.runs.sqlite.sqlite_run_storage import SqliteRunStorage
+from dagster._core.storage.schedules.sqlite.sqlite_schedule_storage import SqliteScheduleStorage
 from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
 from dagster._serdes import ConfigurableClassData
+from dagster._utils.concurrency import ConcurrencyClaimStatus, ConcurrencySlotStatus
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.pool import StaticPool
 
@@ -26,6 +30,33 @@ OPEN_SHARDS = 8
 """Event logs of runs that stay open; a webserver that reads thousands of runs closes the oldest."""
 
 BUSY_SECONDS = 30
+
+
+# Dagster's tables of the pools, in its own words (`_core/storage/event_log/schema.py`).
+_ALONE = "BEGIN IMMEDIATE"
+_ASKED = "SELECT id FROM pending_steps WHERE concurrency_key = ? AND run_id = ? AND step_key = ?"
+_FREE_SLOT = "SELECT id FROM concurrency_slots WHERE concurrency_key = ? AND step_key IS NULL AND deleted = 0 LIMIT 1"
+_ROOM = (
+    "SELECT (SELECT count(*) FROM concurrency_slots WHERE concurrency_key = ? AND deleted = 0) > "
+    "(SELECT count(*) FROM pending_steps WHERE concurrency_key = ? AND assigned_timestamp IS NOT NULL)"
+)
+_ASK = (
+    "INSERT INTO pending_steps (concurrency_key, run_id, step_key, priority, assigned_timestamp) "
+    "VALUES (?, ?, ?, ?, CURRENT_TIMESTAMP)"
+)
+_TAKE = "UPDATE concurrency_slots SET run_id = ?, step_key = ? WHERE id = ?"
+_WAITING_OR_GOING = (
+    "SELECT EXISTS (SELECT 1 FROM pending_steps WHERE assigned_timestamp IS NULL) "
+    "OR EXISTS (SELECT 1 FROM concurrency_slots WHERE deleted)"
+)
+_GIVE_BACK = "UPDATE concurrency_slots SET run_id = NULL, step_key = NULL WHERE run_id = ? AND step_key = ?"
+_FORGET = "DELETE FROM pending_steps WHERE run_id = ? AND step_key = ?"
+
+
+def _first(connection: Connection, statement: str, *values: Any) -> Any:
+    """The first column of the first row, or None."""
+    row = connection.exec_driver_sql(statement, values).fetchone()
+    return None if row is None else row[0]
 
 
 def _engine(url: str) -> Engine:
@@ -83,6 +114,43 @@ class EventLog(SqliteEventLogStorage):
             self._open.pop(oldest).dispose()
         return engine
 
+    # ── slots of the pools ───────────────────────────────────────────────────────────────────────────
+
+    def claim_concurrency_slot(
+        self, concurrency_key: str, run_id: str, step_key: str, priority: int | None = None
+    ) -> ConcurrencyClaimStatus:
+        """A slot for a step: in one transaction where one is free and the step has not asked before.
+
+        What Dagster comes to by five transactions of compiled statements, each step of every run; all else (the pool
+        is full, the step waits already) is left to it.
+        """
+        step = (concurrency_key, run_id, step_key)
+        with self.index_transaction() as connection:
+            connection.exec_driver_sql(_ALONE)
+            slot = None if _first(connection, _ASKED, *step) else _first(connection, _FREE_SLOT, concurrency_key)
+            if slot is not None and _first(connection, _ROOM, concurrency_key, concurrency_key):
+                connection.exec_driver_sql(_ASK, (*step, priority or 0))
+                connection.exec_driver_sql(_TAKE, (run_id, step_key, slot))
+                now = datetime.now(UTC).replace(tzinfo=None)
+                return ConcurrencyClaimStatus(
+                    concurrency_key=concurrency_key,
+                    slot_status=ConcurrencySlotStatus.CLAIMED,
+                    priority=priority,
+                    assigned_timestamp=now,
+                    enqueued_timestamp=now,
+                )
+        return super().claim_concurrency_slot(concurrency_key, run_id, step_key, priority)
+
+    def free_concurrency_slot_for_step(self, run_id: str, step_key: str) -> None:
+        """Give a step's slots back: in one transaction, where no pool got smaller and nobody waits for one."""
+        with self.index_transaction() as connection:
+            connection.exec_driver_sql(_ALONE)
+            if not _first(connection, _WAITING_OR_GOING):
+                connection.exec_driver_sql(_GIVE_BACK, (run_id, step_key))
+                connection.exec_driver_sql(_FORGET, (run_id, step_key))
+                return
+        super().free_concurrency_slot_for_step(run_id, step_key)
+
     def wipe(self) -> None:
         self._close()
         super().wipe()
@@ -120,9 +188,13 @@ class SqliteStorage(DagsterSqliteStorage):
     """Runs, events and schedules below one folder, where `DagsterSqliteStorage` keeps them too."""
 
     def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
-        super().__init__(base_dir, inst_data)
+        # Not that of Dagster's class, which opens runs and events with its own storages first.
+        DagsterStorage.__init__(self)
+        self.base_dir = base_dir
         self._run_storage = RunStorage.from_local(str(Path(base_dir) / "history"))
         self._event_log_storage = EventLog(str(Path(base_dir) / "history" / "runs"))
+        self._schedule_storage = SqliteScheduleStorage.from_local(str(Path(base_dir) / "schedules"))
+        self._inst_data = inst_data
 
     @classmethod
     def from_config_value(cls, inst_data: ConfigurableClassData, config_value: Any) -> SqliteStorage:

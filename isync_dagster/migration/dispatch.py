@@ -24,6 +24,9 @@ from isync_dagster.store.stops import Jobs
 
 CREATE_TRIES = 5
 
+BYTES_A_CELL = 10
+"""Of the CSV that is sent, roughly."""
+
 FRESH = 2.0
 """Seconds after its closing in which a job is waited for as one that has just begun."""
 
@@ -158,8 +161,8 @@ class Dispatch:
             # One that another process closed has probably ended by now: it is looked at right away.
             fresh = (datetime.now(UTC) - entry.at).total_seconds() < FRESH
             kind = f"{entry.payload['operation']} {self.plan.target_object}"
-            rows = entry.payload["sent_rows"] if fresh else None
-            return self.bulk.wait(job_id, aborts, seen, rows=rows, kind=kind)
+            size = entry.payload["bytes"] // BYTES_A_CELL if fresh and "bytes" in entry.payload else None
+            return self.bulk.wait(job_id, aborts, seen, cells=size, kind=kind)
         except WaitCancelled:
             self.abort(entry)
             return self.bulk.wait(job_id, progress=seen)

@@ -172,8 +172,8 @@ def _by_bulk(
     bulk = BulkQuery(org)
     with org.job_slot():
         cursor = _cursor(bulk, soql, folder, "queryAll" if deleted else "query", tag)
-        fresh = None if cursor["pages"] else counted
-        query_job = bulk.wait(cursor["job_id"], job.cancelled, rows=fresh)
+        fresh = None if cursor["pages"] else counted * len(fields)
+        query_job = bulk.wait(cursor["job_id"], job.cancelled, cells=fresh)
     done = [PageFile.from_json(item) for item in cursor["pages"]]
     with scratch() as place:
         for page in bulk.download_all(

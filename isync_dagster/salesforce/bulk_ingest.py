@@ -6,7 +6,6 @@ and aborting are: asking for a state that the job has already reached does no ha
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from isync_dagster.errors import RequestError
 from isync_dagster.salesforce.download import download_csv
 from isync_dagster.salesforce.meter import active_meters
 from isync_dagster.salesforce.org import Org
-from isync_dagster.salesforce.polling import never, poll
+from isync_dagster.salesforce.polling import never, paced, poll
 
 Operation = Literal["insert", "update", "upsert", "delete", "hardDelete"]
 ResultKind = Literal["successful", "failed", "unprocessed"]
@@ -148,30 +147,28 @@ class BulkIngest:
         cancelled: Callable[[], bool] = never,
         progress: Callable[[IngestJob], None] | None = None,
         *,
-        rows: int | None = None,
+        cells: int | None = None,
         kind: str = "",
     ) -> IngestJob:
         """The job once it ended, in whatever state: rows processed before a failure stay, so all results are read.
 
-        `rows` are those of a job that was just closed, `kind` tells jobs apart that go on differently fast: when it is
+        `cells` are those of a job that was just closed, `kind` tells jobs apart that go on differently fast: when it is
         first looked at is chosen by them.
         """
-        tuning, pace = self._org.tuning, self._org.pace
-        began = time.monotonic()
-        expected = 0.0 if rows is None else pace.expected(kind, rows, tuning.first_poll, tuning.longest_poll)
-        job = poll(
-            lambda: self.get(job_id),
+        look, tuning = (lambda: self.get(job_id)), self._org.tuning
+        told: Any = {"cancelled": cancelled, "what": f"ingest job {job_id}", "job_id": job_id, "progress": progress}
+        if cells is None:
+            return poll(look, lambda job: job.finished, tuning=tuning, **told)
+        return paced(
+            look,
             lambda job: job.finished,
+            lambda job: job.total_processing_ms,
+            pace=self._org.pace,
+            kind=kind,
+            cells=cells,
             tuning=tuning,
-            cancelled=cancelled,
-            what=f"ingest job {job_id}",
-            job_id=job_id,
-            progress=progress,
-            expected=expected,
+            **told,
         )
-        if rows is not None:
-            pace.learn(kind, rows, time.monotonic() - began)
-        return job
 
     def results(self, job_id: str, kind: ResultKind, to: Path, *, expected: int | None = None) -> int:
         """One result list as the CSV file `to`; gives the number of its rows.

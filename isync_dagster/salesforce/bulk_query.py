@@ -6,7 +6,6 @@ locator never changes while the job lives (7 days), so a download goes on where 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
@@ -18,7 +17,7 @@ from urllib.parse import parse_qs, urlsplit
 from isync_dagster.errors import JobError, RequestError, TransientError
 from isync_dagster.salesforce.download import Download, download_csv
 from isync_dagster.salesforce.org import Org
-from isync_dagster.salesforce.polling import WaitCancelled, never, poll
+from isync_dagster.salesforce.polling import WaitCancelled, never, paced, poll
 from isync_dagster.salesforce.query_job import PageFile, PageRef, QueryJob
 
 __all__ = ["BulkQuery", "PageFile", "PageRef", "QueryJob"]
@@ -65,27 +64,27 @@ class BulkQuery:
         cancelled: Callable[[], bool] = never,
         progress: Callable[[QueryJob], None] | None = None,
         *,
-        rows: int | None = None,
+        cells: int | None = None,
     ) -> QueryJob:
         """The job once it is complete; JobError where it failed or was aborted, WaitCancelled when asked to stop.
 
-        `rows` are those expected of a job that was just made: when it is first looked at is chosen by them.
+        `cells` are those expected of a job that was just made: when it is first looked at is chosen by them.
         """
-        tuning, pace = self._org.tuning, self._org.pace
-        began = time.monotonic()
-        expected = 0.0 if rows is None else pace.expected("query", rows, tuning.first_poll, tuning.longest_poll)
-        job = poll(
-            lambda: self.get(job_id),
-            lambda job: job.finished,
-            tuning=tuning,
-            cancelled=cancelled,
-            what=f"query job {job_id}",
-            job_id=job_id,
-            progress=progress,
-            expected=expected,
-        )
-        if rows is not None:
-            pace.learn("query", job.processed or rows, time.monotonic() - began)
+        look, tuning = (lambda: self.get(job_id)), self._org.tuning
+        told: Any = {"cancelled": cancelled, "what": f"query job {job_id}", "job_id": job_id, "progress": progress}
+        if cells is None:
+            job = poll(look, lambda job: job.finished, tuning=tuning, **told)
+        else:
+            job = paced(
+                look,
+                lambda job: job.finished,
+                lambda job: job.total_processing_ms,
+                pace=self._org.pace,
+                kind="query",
+                cells=cells,
+                tuning=tuning,
+                **told,
+            )
         if job.state != "JobComplete":
             raise JobError(
                 f"org '{self._org.alias}': query job {job_id} on {job.object} ended as {job.state}: "

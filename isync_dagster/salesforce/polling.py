@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TypeVar
 
 from isync_dagster.errors import OrgError
@@ -10,43 +13,77 @@ from isync_dagster.salesforce.tuning import Tuning
 
 T = TypeVar("T")
 
-EARLY = 1.0
-"""The share of its expected time after which a job is first looked at."""
 LATE = 0.4
 """The share of the time waited so far that passes before the second look."""
-GUESS = 2e-5
-"""Seconds a row of a job where nothing is known yet."""
+GUESS = 1e-6
+"""Seconds a cell of a job where nothing is known yet."""
 FIRST = 1.0
 """The longest time that is guessed."""
+UNSEEN = 0.7
+"""A job that was done at the first look, and does not say how long it took: the share of the wait that it is reckoned to
+have taken, so that a guess that was too long does not stay."""
+FIXED = 0.1
+"""Seconds that a job takes however small it is."""
+KEPT = 16
+"""Jobs of one kind that are remembered."""
+LIKE = 20
+"""A job tells of one that is at most so many times bigger."""
 
 
 class Pace:
     """How long the jobs of an org took, by kind: what the next one of that kind will probably take.
 
-    A guess that only says when to look, never whether a job is done. Threads share it.
+    A guess that only says when to look, never whether a job is done. Jobs are compared by their cells (rows by columns).
+    Threads share it.
 
     >>> pace = Pace()
-    >>> pace.learn("insert", 1_000, 2.0)
-    >>> pace.expected("insert", 500, 0.1, 15.0), pace.expected("insert", 10**6, 0.1, 15.0)
-    (1.0, 15.0)
+    >>> pace.learn("insert", 10_000, Waited(1.0, 3.0, 2.1))
+    >>> pace.expected("insert", 5_000, 0.1, 15.0), pace.expected("insert", 10**5, 0.1, 15.0)
+    (1.1, 15.0)
     """
 
     def __init__(self) -> None:
-        self._seconds_a_row: dict[str, float] = {}
+        self._seen: dict[str, deque[tuple[int, float]]] = {}
 
-    def learn(self, kind: str, rows: int, seconds: float) -> None:
+    def learn(self, kind: str, cells: int, waited: Waited) -> None:
         """Take note of a job that has ended."""
-        if rows > 0:
-            self._seconds_a_row[kind] = self._seconds_a_row[""] = max(seconds, 0.0) / rows
+        if cells > 0:
+            for name in {kind, kind.split()[0] if kind else ""}:
+                self._seen.setdefault(name, deque(maxlen=KEPT)).append((cells, waited.likely))
 
-    def expected(self, kind: str, rows: int, least: float, most: float) -> float:
-        """Seconds that a job of so many rows will take, between `least` (where nothing is known) and `most`.
+    def expected(self, kind: str, cells: int, least: float, most: float) -> float:
+        """Seconds that a job of so many cells will take, between `least` (where nothing is known) and `most`.
 
-        Of a kind that was not seen yet the latest job of any kind tells; of the first job a guess, `FIRST` seconds at most.
+        The job of that kind ("insert Account") that was nearest in size tells, else one of the same operation; else a
+        guess, `FIRST` seconds at most.
         """
-        known = self._seconds_a_row.get(kind, self._seconds_a_row.get(""))
-        wanted = min(rows * GUESS, FIRST) if known is None else known * rows
-        return min(max(wanted, least), most)
+        for name in (kind, kind.split()[0] if kind else ""):
+            found = [seen for seen in tuple(self._seen.get(name, ())) if seen[0] * LIKE >= cells]
+            if found:
+                size, seconds = min(reversed(found), key=lambda seen: abs(math.log(seen[0] / max(cells, 1))))
+                wanted = FIXED + max(seconds - FIXED, 0.0) * cells / size
+                return min(max(wanted, least), most)
+        return min(max(min(cells * GUESS, FIRST), least), most)
+
+
+@dataclass(frozen=True)
+class Waited:
+    """Between which two looks a job ended, in seconds since it began, and the time that it says itself (0: it does not).
+
+    >>> Waited(1.0, 1.4, 1.2).likely, Waited(1.0, 1.4, 9.0).likely, Waited(0.0, 2.0).likely
+    (1.2, 1.4, 1.4)
+    """
+
+    earliest: float
+    latest: float
+    own: float = 0.0
+
+    @property
+    def likely(self) -> float:
+        """Seconds that it probably took."""
+        if self.own > 0:
+            return min(max(self.own, self.earliest), self.latest)
+        return (self.earliest + self.latest) / 2 if self.earliest else self.latest * UNSEEN
 
 
 class WaitCancelled(OrgError):
@@ -56,6 +93,46 @@ class WaitCancelled(OrgError):
 def never() -> bool:
     """Nobody asks to stop."""
     return False
+
+
+def paced(
+    get: Callable[[], T],
+    finished: Callable[[T], bool],
+    own: Callable[[T], int | None],
+    *,
+    pace: Pace,
+    kind: str,
+    cells: int,
+    tuning: Tuning,
+    cancelled: Callable[[], bool],
+    what: str,
+    job_id: str,
+    progress: Callable[[T], None] | None = None,
+) -> T:
+    """As `poll`, of a job of `cells` that has just begun: first looked at when jobs like it were done, and learnt from.
+
+    `own` is how many milliseconds the job says that it took.
+    """
+    began = tuning.clock()
+    looks = [0.0]
+
+    def look() -> T:
+        looks.append(tuning.clock() - began)
+        return get()
+
+    expected = pace.expected(kind, cells, tuning.first_poll, tuning.longest_poll)
+    state = poll(
+        look,
+        finished,
+        tuning=tuning,
+        cancelled=cancelled,
+        what=what,
+        job_id=job_id,
+        progress=progress,
+        expected=expected,
+    )
+    pace.learn(kind, cells, Waited(looks[-2], looks[-1], (own(state) or 0) / 1000))
+    return state
 
 
 def poll(
@@ -71,10 +148,10 @@ def poll(
 ) -> T:
     """The first answer of `get` that is finished, `progress` told of each; WaitCancelled soon after `cancelled`.
 
-    `expected` is how many seconds the job will probably take still (`Pace`): it is not asked for before most of them
-    are over, since each look is an API call.
+    `expected` is how many seconds the job will probably take still (`Pace`): it is not asked for before they are over,
+    since each look is an API call.
     """
-    left = expected * EARLY
+    left = expected
     wait = max(tuning.first_poll, left * LATE)
     while True:
         while left > 0:

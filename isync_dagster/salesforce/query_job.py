@@ -23,6 +23,7 @@ class QueryJob:
     retries: int = 0
     error_message: str | None = None
     pk_chunking: bool | None = None
+    total_processing_ms: int | None = None
 
     @property
     def finished(self) -> bool:
@@ -32,7 +33,7 @@ class QueryJob:
     @classmethod
     def from_json(cls, answer: Mapping[str, Any]) -> QueryJob:
         """Read a job info."""
-        processed = answer.get("numberRecordsProcessed")
+        processed, spent = answer.get("numberRecordsProcessed"), answer.get("totalProcessingTime")
         version = answer.get("apiVersion")
         return cls(
             id=str(answer["id"]),
@@ -44,6 +45,7 @@ class QueryJob:
             retries=int(answer.get("retries") or 0),
             error_message=answer.get("errorMessage") or None,
             pk_chunking=answer.get("isPkChunkingSupported"),
+            total_processing_ms=None if spent is None else int(spent),
         )
 
 

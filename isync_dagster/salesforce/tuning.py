@@ -37,6 +37,7 @@ class Tuning:
     idle_connection: float = 5.0
     in_doubt: float = 150.0
     sleep: Callable[[float], None] = time.sleep
+    clock: Callable[[], float] = time.monotonic
 
     def repeat(self, call: Callable[[], T]) -> T:
         """What `call` gives, made again while it raises TransientError: exponential backoff, jitter, bounded.

@@ -33,6 +33,7 @@ __all__ = [
     "exists",
     "find",
     "names",
+    "parse_json",
     "read_bytes",
     "read_json",
     "remove",
@@ -76,17 +77,20 @@ def create_if_absent(path: UPath, data: Mapping[str, Any]) -> bool:
 def read_json(path: UPath) -> dict[str, Any] | None:
     """The object in a JSON file, or None where there is no file. Raises `StoreError` where it is damaged."""
     raw = read_bytes(path)
-    if raw is None:
-        return None
+    return None if raw is None else parse_json(raw, str(path))
+
+
+def parse_json(raw: bytes, path: str) -> dict[str, Any]:
+    """The object that a JSON file's bytes hold. Raises `StoreError` that names the path where they are damaged."""
     try:
         data = json.loads(raw)
     except ValueError as error:
         raise StoreError(
             f"{path} is damaged: not JSON ({error}). Restore it from a copy, or remove it and run again.",
-            path=str(path),
+            path=path,
         ) from error
     if not isinstance(data, dict):
-        raise StoreError(f"{path} is damaged: holds no JSON object.", path=str(path))
+        raise StoreError(f"{path} is damaged: holds no JSON object.", path=path)
     return data
 
 
@@ -193,7 +197,7 @@ def _sink(frame: Frame, place: Path, required: Sequence[str], path: UPath) -> in
     columns = max(1, len(rows.collect_schema()))
     group = min(max(CELLS_A_GROUP // columns, GROUP_ROWS[0]), GROUP_ROWS[1])
     try:
-        rows.sink_parquet(place, compression="zstd", row_group_size=group)
+        rows.sink_parquet(place, compression="zstd", row_group_size=group, statistics=False)
     except pl.exceptions.ComputeError as error:
         # Polars reports a full disk as a computation that failed; at best a number tells.
         if number := _OS_ERROR.search(str(error)):

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 from upath import UPath
@@ -69,12 +69,13 @@ class Run:
     @cached_property
     def opened(self) -> dict[str, Any]:
         """plan, plan_hash, t0, by and at of the opening."""
-        data = files.read_json(self.layout.transition(1))
-        if data is None:
+        path = self.layout.transition(1)
+        raw = files.read_bytes(path)
+        if raw is None:
             raise StoreError(
                 f"Run {self.number} in {self.layout.folder} was never opened.", path=str(self.layout.folder)
             )
-        return data
+        return _opening(raw, str(path))
 
     @property
     def t0(self) -> datetime:
@@ -367,6 +368,12 @@ class Runs:
 
     def _folders(self) -> tuple[int, ...]:
         return tuple(_numbers(files.names(self.layout.job(self.job))))
+
+
+@lru_cache(maxsize=8)
+def _opening(raw: bytes, path: str) -> dict[str, Any]:
+    """The first record of a run, which holds its whole plan: every step looks at it several times."""
+    return files.parse_json(raw, path)
 
 
 def _numbers(names: Any) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 from collections.abc import Iterator
 from importlib.resources import files
@@ -101,6 +102,77 @@ def _report(instance: dg.DagsterInstance, run: dg.DagsterRun, times: int) -> Non
 def _empty_run(instance: dg.DagsterInstance) -> dg.DagsterRun:
     definitions = dg.Definitions(assets=[numbers], jobs=[dg.define_asset_job("all", [numbers])])
     return instance.create_run_for_job(definitions.resolve_job_def("all"))
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_slots_are_given_as_dagster_gives_them(tmp_path: Path, seed: int) -> None:
+    ours, dagsters = EventLog(str(tmp_path / "ours")), SqliteEventLogStorage(str(tmp_path / "dagsters"))
+    chance = random.Random(seed)
+    steps = [(f"run {number % 3}", f"step {number}") for number in range(12)]
+    for log in (ours, dagsters):
+        log.set_concurrency_slots("source", 3)
+        log.set_concurrency_slots("target", 2)
+    pools = {step: chance.choice(["source", "target"]) for step in steps}
+    claimed = 0
+    for _ in range(100):
+        step = chance.choice(steps)
+        match chance.choice(["claim", "claim", "free", "free", "smaller", "run"]):
+            case "claim":
+                found = [
+                    log.claim_concurrency_slot(pools[step], *step, steps.index(step) % 3) for log in (ours, dagsters)
+                ]
+                assert [status.is_claimed for status in found] == [found[1].is_claimed] * 2
+                assert [status.is_assigned for status in found] == [found[1].is_assigned] * 2
+                assert (found[0].enqueued_timestamp is None) == (found[1].enqueued_timestamp is None)
+                claimed += found[0].is_claimed
+            case "free":
+                for log in (ours, dagsters):
+                    log.free_concurrency_slot_for_step(*step)
+            case "smaller":
+                number = chance.randint(1, 4)
+                for log in (ours, dagsters):
+                    log.set_concurrency_slots("source", number)
+            case "run" if chance.random() < 0.2:
+                for log in (ours, dagsters):
+                    log.free_concurrency_slots_for_run(step[0])
+        assert _slots(ours) == _slots(dagsters)
+    assert claimed > 10
+
+
+def _slots(log: SqliteEventLogStorage) -> dict[str, tuple[object, ...]]:
+    """Of each pool: its slots, who is in them, who has one coming and who waits."""
+    found = {name: log.get_concurrency_info(name) for name in ("source", "target")}
+    return {
+        name: (
+            info.slot_count,
+            sorted((slot.run_id, slot.step_key) for slot in info.claimed_slots),
+            sorted((step.run_id, step.step_key, step.assigned_timestamp is None) for step in info.pending_steps),
+        )
+        for name, info in found.items()
+    }
+
+
+def test_workers_that_claim_at_once_never_share_a_slot(tmp_path: Path) -> None:
+    logs = [EventLog(str(tmp_path / "runs")) for _ in range(4)]
+    logs[0].set_concurrency_slots("target", 5)
+    together = threading.Barrier(len(logs))
+    got: list[str] = []
+
+    def work(number: int) -> None:
+        together.wait()
+        for step in range(10):
+            if logs[number].claim_concurrency_slot("target", f"run {number}", f"step {step}").is_claimed:
+                got.append(f"{number} {step}")
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(len(logs))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(got) == 5
+    info = logs[0].get_concurrency_info("target")
+    assert len(info.claimed_slots) == 5
+    assert len({(slot.run_id, slot.step_key) for slot in info.claimed_slots}) == 5
 
 
 def test_the_oldest_files_are_closed_and_opened_again(

@@ -21,6 +21,10 @@ class Naps:
     def __call__(self, seconds: float) -> None:
         self.taken.append(seconds)
 
+    def now(self) -> float:
+        """The clock that they move."""
+        return sum(self.taken)
+
 
 @pytest.fixture
 def server() -> Iterator[ScriptedOrg]:
@@ -35,7 +39,7 @@ def naps() -> Naps:
 
 @pytest.fixture
 def tuning(naps: Naps) -> Tuning:
-    return Tuning(attempts=4, connect_timeout=2.0, read_timeout=3.0, upload_timeout=3.0, sleep=naps)
+    return Tuning(attempts=4, connect_timeout=2.0, read_timeout=3.0, upload_timeout=3.0, sleep=naps, clock=naps.now)
 
 
 @pytest.fixture

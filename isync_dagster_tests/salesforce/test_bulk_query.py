@@ -12,7 +12,7 @@ import pytest
 from isync_dagster.errors import JobError, RequestError, TransientError
 from isync_dagster.salesforce.bulk_query import BulkQuery, PageFile, PageRef
 from isync_dagster.salesforce.org import Org
-from isync_dagster.salesforce.polling import WaitCancelled
+from isync_dagster.salesforce.polling import WaitCancelled, Waited
 from isync_dagster_tests.salesforce.conftest import Naps
 from isync_dagster_tests.salesforce.scripted_org import (
     DROP,
@@ -86,14 +86,28 @@ def test_wait_polls_with_growing_pauses_until_the_job_is_complete(server: Script
 
 def test_a_job_is_first_looked_at_when_it_is_likely_to_be_done(server: ScriptedOrg, org: Org, naps: Naps) -> None:
     """By the pace of the job before: its time passes without a call, then the looks come closer."""
-    org.pace.learn("query", 1_000, 2.0)
+    org.pace.learn("query", 1_000, Waited(1.0, 3.0, 2.0))
     states = [Reply(200, job_info("InProgress")), Reply(200, job_info(numberRecordsProcessed=3))]
     server.on("GET", f"jobs/query/{JOB}", states)
     calls = org.calls
-    BulkQuery(org).wait(JOB, rows=1_000)
+    BulkQuery(org).wait(JOB, cells=1_000)
     assert sum(naps.taken[:4]) == pytest.approx(2.0)
     assert sum(naps.taken) == pytest.approx(2.0 + 0.8)
     assert org.calls - calls <= 3  # two looks, and the login where it was the first call
+
+
+def test_a_guess_that_was_too_long_does_not_stay(server: ScriptedOrg, org: Org, naps: Naps) -> None:
+    """The job's own time tells; where an org gives none, each wait that was long enough makes the next one shorter."""
+    org.pace.learn("query", 1_000, Waited(9.0, 11.0, 10.0))
+    waits = []
+    for said in ({}, {}, {}, {"totalProcessingTime": 300}, {}):
+        server.on("GET", f"jobs/query/{JOB}", Reply(200, job_info(numberRecordsProcessed=3, **said)))
+        before = naps.now()
+        BulkQuery(org).wait(JOB, cells=1_000)
+        waits.append(naps.now() - before)
+    assert waits == pytest.approx([10.0, 7.0, 4.9, 3.43, 0.3])
+    assert org.pace.expected("query", 500, 0.0, 15.0) == pytest.approx(0.1 + 0.11 / 2)
+    assert org.pace.expected("query", 10**6, 0.0, 15.0) == 1.0  # nothing like it was seen: a guess
 
 
 def test_wait_pauses_are_bounded(server: ScriptedOrg, org: Org, naps: Naps) -> None:
