@@ -7,7 +7,7 @@ that passes never hides one that failed.
 
 # No `from __future__ import annotations`: Dagster reads the annotations of check functions at run time.
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +15,7 @@ import dagster as dg
 
 from isync_dagster.assets import keys, metadata
 from isync_dagster.assets.judging import (
-    CONSERVATION,
     READ_THE_TARGET,
-    REJECTED_ROWS,
     Judge,
     has_run,
     judge,
@@ -49,16 +47,16 @@ def template_checks(plan: "Plan") -> list[dg.AssetChecksDefinition]:
     """Every check of a template."""
     checks: list[dg.AssetChecksDefinition] = []
     for item in plan.objects:
-        blocking = {CONSERVATION.verb: True, REJECTED_ROWS.verb: not plan.settings.continue_on_error}
-        checks += [_checks(plan, item, by, blocking=blocking.get(by.verb, False)) for by in judges_of(item)]
+        blocking = {"conservation", *(() if plan.settings.continue_on_error else ("rejected_rows",))}
+        checks += [_checks(plan, item, by, blocking) for by in judges_of(item)]
     return checks
 
 
-def _checks(plan: "Plan", item: "ObjectPlan", by: Judge, *, blocking: bool = False) -> dg.AssetChecksDefinition:
-    """The checks that one judge answers: one definition, so that one read of the target serves them all."""
+def _checks(plan: "Plan", item: "ObjectPlan", by: Judge, blocking: Collection[str]) -> dg.AssetChecksDefinition:
+    """The checks that one judge answers: one definition, so that one read of the target serves them all, in one step."""
     assets = {name: keys.asset_key(plan.template, item.object, stage) for name, stage in by.stages.items()}
     specs = [
-        dg.AssetCheckSpec(name, asset=key, description=DESCRIPTIONS[name], blocking=blocking)
+        dg.AssetCheckSpec(name, asset=key, description=DESCRIPTIONS[name], blocking=name in blocking)
         for name, key in assets.items()
     ]
 

@@ -30,8 +30,7 @@ class Judge:
         return tuple(self.stages)
 
 
-CONSERVATION = Judge("check_conservation", {"conservation": keys.LOAD})
-REJECTED_ROWS = Judge("check_rejected_rows", {"rejected_rows": keys.LOAD})
+STATES = Judge("check_states", {"conservation": keys.LOAD, "rejected_rows": keys.LOAD})
 REFERENCES = Judge("check_references", {"references": keys.REMAP})
 _LOADED = {"record_count": keys.LOAD, "relationships": keys.LOAD}
 TARGET = Judge("check_target", {**_LOADED, "fields": keys.LOAD, "totals": keys.LOAD})
@@ -44,7 +43,7 @@ READ_THE_TARGET = (TARGET, TARGET_AT_LAST)
 
 def judges_of(item: ObjectPlan) -> tuple[Judge, ...]:
     """The judges of an object."""
-    return (REFERENCES, CONSERVATION, REJECTED_ROWS, TARGET_AT_LAST if item.has_relink else TARGET)
+    return (REFERENCES, STATES, TARGET_AT_LAST if item.has_relink else TARGET)
 
 
 _locks: defaultdict[tuple[str, ...], threading.Lock] = defaultdict(threading.Lock)

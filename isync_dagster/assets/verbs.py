@@ -23,8 +23,7 @@ VERBS: dict[str, str | Callable[..., Any]] = {
     "plan_rollback": "isync_dagster.migration.rollback:plan_rollback",
     "rollback": "isync_dagster.migration.rollback:rollback",
     "check_references": "isync_dagster.migration.reference_check:check_references",
-    "check_conservation": "isync_dagster.migration.checks:check_conservation",
-    "check_rejected_rows": "isync_dagster.migration.checks:check_rejected_rows",
+    "check_states": "isync_dagster.migration.checks:check_states",
     "check_target": "isync_dagster.migration.checks:verify_target",
 }
 

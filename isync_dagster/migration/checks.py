@@ -11,7 +11,7 @@ from isync_dagster.errors import ConfigError
 from isync_dagster.migration.cleanup import missing_of
 from isync_dagster.migration.extract import extracted
 from isync_dagster.migration.lastlook import AT_LAST, LastLook
-from isync_dagster.migration.links import buckets, link_states, link_totals
+from isync_dagster.migration.links import Bucket, buckets, link_totals, write_states
 from isync_dagster.migration.load import errors_in
 from isync_dagster.migration.mapped import FOLLOWED, left_alone, out_of_sight
 from isync_dagster.migration.memory import memory
@@ -29,6 +29,11 @@ WRONG_SHOWN = 10
 """Wrong lookups of one field that a check lists."""
 
 CHECKED_LINKS = (LinkState.LINKED, LinkState.DEFAULTED, LinkState.KEPT)
+
+
+def check_states(job: SyncJob, object: str) -> tuple[Verdict, ...]:
+    """`conservation` and `rejected_rows`: what the audit log of an object says of its records."""
+    return check_conservation(job, object), check_rejected_rows(job, object)
 
 
 def check_conservation(job: SyncJob, object: str) -> Verdict:
@@ -122,19 +127,20 @@ def verify_target(job: SyncJob, object: str) -> tuple[Verdict, ...]:
     late = ("relinked", *AT_LAST) if plan.has_relink else AT_LAST
     if run is None:
         return tuple(_no_run(job, object, name) for name in ("record_count", "relationships", *late))
-    last = LastLook(job, run, plan) if not plan.has_relink or is_planned(run, object) else None
+    states = write_states(run, plan, run.folder / "verify" / "links" / f"{object}.parquet")
+    last = LastLook(job, run, plan, states) if not plan.has_relink or is_planned(run, object) else None
     names = [lookup.target.name for lookup in plan.lookups] + (last.wanted() if last else [])
-    states = remap_outcome(run, object).states
-    written = states.get("insert", 0) + states.get("update", 0)
-    there = written + states.get("identical", 0) + states.get("existing", 0)
+    decided = remap_outcome(run, object).states
+    written = decided.get("insert", 0) + decided.get("update", 0)
+    there = written + decided.get("identical", 0) + decided.get("existing", 0)
     rows = reread(job, run, plan, dict.fromkeys(names), at_least=there, written=written)
     soon = [lookup for lookup in plan.lookups if not lookup.deferred]
-    found = [_record_count(job, run, plan, rows), _relationships(job, run, plan, rows, soon, "relationships")]
+    found = [_record_count(job, run, plan, rows), _relationships(job, run, plan, states, rows, soon, "relationships")]
     if last is None:
         text = "The second pass has not run yet; materialize relink."
         return (*found, *(_verdict(job, run, object, name, False, text) for name in late))
     if plan.has_relink:
-        found.append(_relationships(job, run, plan, rows, plan.deferred, "relinked"))
+        found.append(_relationships(job, run, plan, states, rows, plan.deferred, "relinked"))
     return (*found, *last.verdicts(rows))
 
 
@@ -194,7 +200,13 @@ def _record_count(job: SyncJob, run: Run, plan: ObjectPlan, there: pl.LazyFrame)
 
 
 def _relationships(
-    job: SyncJob, run: Run, plan: ObjectPlan, there: pl.LazyFrame, lookups: Sequence[Lookup], name: str
+    job: SyncJob,
+    run: Run,
+    plan: ObjectPlan,
+    states: pl.LazyFrame,
+    there: pl.LazyFrame,
+    lookups: Sequence[Lookup],
+    name: str,
 ) -> Verdict:
     """Compare every lookup that is linked with what the target holds now: a join over all rows, not a sample."""
     verified = wrong = pending = 0
@@ -206,7 +218,7 @@ def _relationships(
     for bucket in parts:
         with memory().share(size):
             # Bounded by the budget: ids and states of the records of a bucket, and what their target records hold.
-            joined = _beside(link_states(run, plan, bucket=bucket), there, lookups, alone=bucket.count == 1)
+            joined = _beside(_of(states, bucket), there, lookups, alone=bucket.count == 1)
         for lookup in lookups:
             field = lookup.target.name
             compared = _compared(joined, lookup)
@@ -236,6 +248,10 @@ def _relationships(
 def _readable(job: SyncJob, rows: Sequence[dict[str, Any]]) -> Sequence[dict[str, Any]]:
     """Samples as pairs of names, where a few calls more are in place."""
     return [dict(row) for row in named(rows, job.source, job.target)] if job.options.thorough else rows
+
+
+def _of(states: pl.LazyFrame, bucket: Bucket) -> pl.LazyFrame:
+    return states if bucket.count == 1 else states.filter(bucket.holds("_source_id"))
 
 
 def _beside(states: pl.LazyFrame, there: pl.LazyFrame, lookups: Sequence[Lookup], *, alone: bool) -> pl.DataFrame:

@@ -24,11 +24,11 @@ TEXT = 120
 
 
 class LastLook:
-    """Made before the target is read again (`wanted`), asked for its verdicts after."""
+    """Made before the target is read again (`wanted`), asked for its verdicts after; `states` are `link_states`."""
 
-    def __init__(self, job: SyncJob, run: Run, plan: ObjectPlan) -> None:
+    def __init__(self, job: SyncJob, run: Run, plan: ObjectPlan, states: pl.LazyFrame) -> None:
         self.job, self.run, self.plan = job, run, plan
-        self.values = Values(job, run, plan)
+        self.values = Values(job, run, plan, states)
         self.totals = Totals(self.values)
 
     def wanted(self) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import polars as pl
+from upath import UPath
 
 from isync_dagster.migration.healed import healed_links
 from isync_dagster.migration.memory import memory
@@ -89,6 +90,12 @@ def link_states(run: Run, plan: ObjectPlan, source_id: str | None = None, bucket
         for lookup in plan.lookups:
             rows = _with_healed(rows, healed, lookup)
     return rows.with_columns(_final(lookup) for lookup in plan.lookups).rename({"_there": "_target_id"})
+
+
+def write_states(run: Run, plan: ObjectPlan, path: UPath) -> pl.LazyFrame:
+    """`link_states` of all records, written down for those that look at it several times; `path` is written anew."""
+    files.write_parquet(path, link_states(run, plan))
+    return files.scan(path)
 
 
 def link_totals(run: Run, plan: ObjectPlan) -> pl.DataFrame:

@@ -1,7 +1,7 @@
 """Field by field and sum by sum: what was migrated beside what the target holds now.
 
 verify/target/<Object>/           the re-read that all checks of the object share
-verify/values/<Object>/           who is compared; the sample's rows where the object is too big to compare whole
+verify/values/<Object>/           the sample's rows where the object is too big to compare whole
 differences/<Object>.parquet      every differing cell: field, source_id, target_id, expected, found, why, …
 """
 
@@ -16,7 +16,6 @@ from upath import UPath
 
 from isync_dagster.errors import RequestError
 from isync_dagster.migration import reading
-from isync_dagster.migration.links import link_states
 from isync_dagster.migration.model import State, SyncJob
 from isync_dagster.migration.remap import current_rows
 from isync_dagster.migration.target import ID, stamp_fields
@@ -84,19 +83,16 @@ class Compared:
 class Values:
     """The comparison of one object of a run; made before the target is read again, to say what must be read."""
 
-    def __init__(self, job: SyncJob, run: Run, plan: ObjectPlan) -> None:
+    def __init__(self, job: SyncJob, run: Run, plan: ObjectPlan, states: pl.LazyFrame) -> None:
         self.job, self.run, self.plan = job, run, plan
         self.folder = run.folder / "verify" / "values" / plan.object
         files.remove_tree(self.folder)
-        states = link_states(run, plan).filter(pl.col("_state").is_in(WRITTEN) & pl.col("_target_id").is_not_null())
         names = [lookup.target.name for lookup in plan.lookups]
         columns = ["_source_id", "_target_id", "_state", *names, *(f"_link.{name}" for name in names)]
-        self.records = files.write_parquet(self.folder / "who.parquet", states.select(columns))
-
-    @property
-    def who(self) -> pl.LazyFrame:
+        ours = pl.col("_state").is_in(WRITTEN) & pl.col("_target_id").is_not_null()
+        self.who = states.filter(ours).select(columns)
         """Records whose values are ours to answer for: `_source_id`, `_target_id`, `_state`, and per lookup F: F, `_link.F`."""
-        return files.scan(self.folder / "who.parquet")
+        self.records = int(self.who.select(pl.len()).collect().item())
 
     @cached_property
     def rows(self) -> pl.LazyFrame:

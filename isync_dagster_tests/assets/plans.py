@@ -264,8 +264,7 @@ def fake_verbs() -> Iterator[FakeVerbs]:
         patch.setitem(verbs.VERBS, "finish", fake.finish)
         for verb, names in (
             ("check_references", ("references",)),
-            ("check_conservation", ("conservation",)),
-            ("check_rejected_rows", ("rejected_rows",)),
+            ("check_states", ("conservation", "rejected_rows")),
             ("check_target", ("record_count", "relationships", "relinked", "fields", "totals")),
         ):
             patch.setitem(verbs.VERBS, verb, fake.check(verb, *names))

@@ -106,7 +106,7 @@ def test_a_run_calls_the_verbs_in_the_order_of_the_lookups(known: FakeVerbs, ins
     assert all(verbs.index(("extract", name)) < gate for name in ("Account", "Order", "OrderItem"))
     assert verbs.index(("extract", "OrderItem")) < verbs.index(("extract", "Order"))
     assert gate < verbs.index(("remap", "Account")) < verbs.index(("load", "Account"))
-    assert verbs.index(("check_conservation", "Account")) < verbs.index(("remap", "Order"))
+    assert verbs.index(("check_states", "Account")) < verbs.index(("remap", "Order"))
     assert verbs.index(("load", "OrderItem")) < verbs.index(("relink", "Order"))
     assert verbs[-1] == ("finish", "")
 
