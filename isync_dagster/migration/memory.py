@@ -23,9 +23,9 @@ MB = 1_000_000
 
 DEFAULT = 1_000 * MB
 """What a process may hold in all where nothing else is said (`ISYNC_MEMORY`)."""
-BASE = 450 * MB
+BASE = 600 * MB
 """What a process holds besides: Python, Dagster, Polars, connections, what allocators keep back, passes that stream."""
-LEAST = 600 * MB
+LEAST = 750 * MB
 """Below this nothing but the smallest of objects would move."""
 
 CELL = 16
@@ -124,7 +124,7 @@ def parse_size(text: str, name: str) -> int:
     1500000000
     >>> parse_size("lots", "ISYNC_MEMORY")
     Traceback (most recent call last):
-    isync_dagster.errors.ConfigError: ISYNC_MEMORY is 'lots': it takes a size of at least 600 MB, such as 1.5 GB.
+    isync_dagster.errors.ConfigError: ISYNC_MEMORY is 'lots': it takes a size of at least 750 MB, such as 1.5 GB.
     """
     plain = text.strip().upper().replace(" ", "")
     number = plain.rstrip("BGIKM")

@@ -195,7 +195,7 @@ def make_project(folder: Path, patch: pytest.MonkeyPatch, home: Path, template: 
     patch.chdir(folder)
     # The code location is imported anew for each project.
     patch.delitem(sys.modules, "isync_dagster.definitions", raising=False)
-    patch.setattr(resources, "connect", lambda orgs, alias: alias)
+    patch.setattr(resources, "connect", lambda _, alias: alias)
     fake = StoreVerbs()
     for stage in ("extract", "remap", "load", "relink"):
         patch.setitem(verbs.VERBS, stage, fake.stage(stage))
