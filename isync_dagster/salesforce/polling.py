@@ -13,6 +13,9 @@ from isync_dagster.salesforce.tuning import Tuning
 
 T = TypeVar("T")
 
+SLACK = (0.2, 2.0)
+"""How much later than expected a job is first looked at: a share of the time, at most so many seconds. A look that comes
+too early costs a call, and then the time until the next one."""
 LATE = 0.4
 """The share of the time waited so far that passes before the second look."""
 GUESS = 1e-6
@@ -121,6 +124,7 @@ def paced(
         return get()
 
     expected = pace.expected(kind, cells, tuning.first_poll, tuning.longest_poll)
+    expected = min(expected + min(expected * SLACK[0], SLACK[1]), tuning.longest_poll)
     state = poll(
         look,
         finished,

@@ -12,7 +12,7 @@ import pytest
 from isync_dagster.errors import JobError, RequestError, TransientError
 from isync_dagster.salesforce.bulk_query import BulkQuery, PageFile, PageRef
 from isync_dagster.salesforce.org import Org
-from isync_dagster.salesforce.polling import WaitCancelled, Waited
+from isync_dagster.salesforce.polling import LATE, SLACK, UNSEEN, WaitCancelled, Waited
 from isync_dagster_tests.salesforce.conftest import Naps
 from isync_dagster_tests.salesforce.scripted_org import (
     DROP,
@@ -91,8 +91,9 @@ def test_a_job_is_first_looked_at_when_it_is_likely_to_be_done(server: ScriptedO
     server.on("GET", f"jobs/query/{JOB}", states)
     calls = org.calls
     BulkQuery(org).wait(JOB, cells=1_000)
-    assert sum(naps.taken[:4]) == pytest.approx(2.0)
-    assert sum(naps.taken) == pytest.approx(2.0 + 0.8)
+    first = 2.0 * (1 + SLACK[0])
+    assert sum(naps.taken[:5]) == pytest.approx(first)
+    assert sum(naps.taken) == pytest.approx(first * (1 + LATE))
     assert org.calls - calls <= 3  # two looks, and the login where it was the first call
 
 
@@ -105,8 +106,12 @@ def test_a_guess_that_was_too_long_does_not_stay(server: ScriptedOrg, org: Org, 
         before = naps.now()
         BulkQuery(org).wait(JOB, cells=1_000)
         waits.append(naps.now() - before)
-    assert waits == pytest.approx([10.0, 7.0, 4.9, 3.43, 0.3])
-    assert org.pace.expected("query", 500, 0.0, 15.0) == pytest.approx(0.1 + 0.11 / 2)
+    guessed = [10.0]
+    for _ in range(3):
+        guessed.append(UNSEEN * (guessed[-1] + min(guessed[-1] * SLACK[0], SLACK[1])))
+    assert waits == pytest.approx([seconds + min(seconds * SLACK[0], SLACK[1]) for seconds in (*guessed, 0.3)])
+    assert waits[3] < 8.0
+    assert org.pace.expected("query", 500, 0.0, 15.0) < 0.3
     assert org.pace.expected("query", 10**6, 0.0, 15.0) == 1.0  # nothing like it was seen: a guess
 
 
