@@ -11,7 +11,7 @@ from isync_dagster.errors import ConfigError
 from isync_dagster.migration.cleanup import missing_of
 from isync_dagster.migration.extract import extracted
 from isync_dagster.migration.lastlook import AT_LAST, LastLook
-from isync_dagster.migration.links import Bucket, buckets, link_totals, write_states
+from isync_dagster.migration.links import States, buckets, link_totals
 from isync_dagster.migration.load import errors_in
 from isync_dagster.migration.mapped import FOLLOWED, left_alone, out_of_sight
 from isync_dagster.migration.memory import memory
@@ -23,6 +23,7 @@ from isync_dagster.migration.runs import latest_run
 from isync_dagster.migration.target import reread
 from isync_dagster.migration.threshold import allowed_rejects
 from isync_dagster.plan.model import Lookup, ObjectPlan
+from isync_dagster.store import files
 from isync_dagster.store.runs import Run, RunState
 
 WRONG_SHOWN = 10
@@ -127,8 +128,8 @@ def verify_target(job: SyncJob, object: str) -> tuple[Verdict, ...]:
     late = ("relinked", *AT_LAST) if plan.has_relink else AT_LAST
     if run is None:
         return tuple(_no_run(job, object, name) for name in ("record_count", "relationships", *late))
-    states = write_states(run, plan, run.folder / "verify" / "links" / f"{object}.parquet")
-    last = LastLook(job, run, plan, states) if not plan.has_relink or is_planned(run, object) else None
+    states = States.write(run, plan)
+    last = LastLook(job, run, plan, states.all) if not plan.has_relink or is_planned(run, object) else None
     names = [lookup.target.name for lookup in plan.lookups] + (last.wanted() if last else [])
     decided = remap_outcome(run, object).states
     written = decided.get("insert", 0) + decided.get("update", 0)
@@ -161,26 +162,44 @@ def _judged(job: SyncJob, object: str) -> tuple[Run | None, ObjectPlan]:
 
 
 def _record_count(job: SyncJob, run: Run, plan: ObjectPlan, there: pl.LazyFrame) -> Verdict:
-    latest = run.audit(plan.object).latest()
-    claimed = latest.filter(pl.col("state").is_in(IN_TARGET) | pl.col("target_id").is_not_null())
-    claimed = claimed.select("source_id", "target_id", "state")
     scope = extracted(run, plan).select(pl.len()).collect().item()
-    seen = claimed.join(out_of_sight(run, plan.object), on="source_id", how="anti")
-    lost = seen.join(there, left_on="target_id", right_on="Id", how="anti")
+    in_target = int(there.select(pl.len()).collect().item())
+    hidden = out_of_sight(run, plan.object)
     # Records that were merged in the target share the one that survived.
     merged = left_alone(job, run, plan.object).filter(pl.col("_left") == FOLLOWED)
-    alone = claimed.join(merged, on="source_id", how="anti")
-    # Together, so that the log is laid out once; counts and ten rows come back.
-    *counts, shown = pl.collect_all(
-        [
-            lost.select(pl.len()),
-            claimed.select(pl.len()),
-            alone.select(pl.len().cast(pl.Int64) - pl.col("target_id").n_unique().cast(pl.Int64)),
-            there.select(pl.len()),
-            lost.head(10),
-        ]
-    )
-    missing, mapped, shared, in_target = (int(count.item()) for count in counts)
+    parts, size = buckets(run, plan)
+    folder = run.folder / "verify" / "claimed" / plan.object
+    files.remove_tree(folder)
+    for bucket in parts:
+        # Every record once, told apart by its source id; then the same rows by where they went.
+        latest = run.audit(plan.object).latest(where=None if bucket.count == 1 else bucket.holds("source_id"))
+        claimed = latest.filter(pl.col("state").is_in(IN_TARGET) | pl.col("target_id").is_not_null())
+        with memory().share(size):
+            part = folder / f"part-{bucket.number:05d}.parquet"
+            files.write_parquet(part, claimed.select("source_id", "target_id", "state"))
+    claimed = files.scan(folder / "*.parquet")
+    missing = mapped = shared = 0
+    shown: list[dict[str, Any]] = []
+    for bucket in parts:
+        one = bucket.count == 1
+        mine = claimed if one else claimed.filter(bucket.holds("target_id").fill_null(bucket.number == 0))
+        found = there if one else there.filter(bucket.holds("Id"))
+        lost = mine.join(hidden, on="source_id", how="anti").join(found, left_on="target_id", right_on="Id", how="anti")
+        alone = mine.join(merged, on="source_id", how="anti")
+        # Together, so that the rows are read once; counts and ten rows come back.
+        with memory().share(size):
+            *counts, some = pl.collect_all(
+                [
+                    lost.select(pl.len()),
+                    mine.select(pl.len()),
+                    alone.select(pl.len().cast(pl.Int64) - pl.col("target_id").n_unique().cast(pl.Int64)),
+                    lost.head(10),
+                ]
+            )
+        missing, mapped, shared = (
+            total + int(count.item()) for total, count in zip((missing, mapped, shared), counts, strict=True)
+        )
+        shown += some.to_dicts()[: 10 - len(shown)]
     passed = not missing and not shared
     text = f"{mapped - missing:,} of {scope:,} source rows in scope are found in the target; {in_target:,} records are there in all."
     if missing:
@@ -195,7 +214,7 @@ def _record_count(job: SyncJob, run: Run, plan: ObjectPlan, there: pl.LazyFrame)
         passed,
         text,
         numbers={"source": scope, "mapped": mapped, "found": mapped - missing, "missing": missing, "target": in_target},
-        table=shown.to_dicts(),
+        table=shown,
     )
 
 
@@ -203,7 +222,7 @@ def _relationships(
     job: SyncJob,
     run: Run,
     plan: ObjectPlan,
-    states: pl.LazyFrame,
+    states: States,
     there: pl.LazyFrame,
     lookups: Sequence[Lookup],
     name: str,
@@ -214,11 +233,10 @@ def _relationships(
     shown: list[dict[str, Any]] = []
     samples: list[dict[str, Any]] = []
     limit = max(2, job.options.spot_checks // max(1, len(lookups)))
-    parts, size = buckets(run, plan)
-    for bucket in parts:
-        with memory().share(size):
+    for bucket in states.buckets:
+        with memory().share(states.bytes):
             # Bounded by the budget: ids and states of the records of a bucket, and what their target records hold.
-            joined = _beside(_of(states, bucket), there, lookups, alone=bucket.count == 1)
+            joined = _beside(states.of(bucket), there, lookups, alone=bucket.count == 1)
         for lookup in lookups:
             field = lookup.target.name
             compared = _compared(joined, lookup)
@@ -248,10 +266,6 @@ def _relationships(
 def _readable(job: SyncJob, rows: Sequence[dict[str, Any]]) -> Sequence[dict[str, Any]]:
     """Samples as pairs of names, where a few calls more are in place."""
     return [dict(row) for row in named(rows, job.source, job.target)] if job.options.thorough else rows
-
-
-def _of(states: pl.LazyFrame, bucket: Bucket) -> pl.LazyFrame:
-    return states if bucket.count == 1 else states.filter(bucket.holds("_source_id"))
 
 
 def _beside(states: pl.LazyFrame, there: pl.LazyFrame, lookups: Sequence[Lookup], *, alone: bool) -> pl.DataFrame:

@@ -22,7 +22,7 @@ _SEED = 53
 COUNTS = {"field": pl.String, "state": pl.String, "rows": pl.UInt32}
 
 
-ROW_BYTES = 300
+ROW_BYTES = 150
 """What a record's ids and state take while its lookups are looked at, and each lookup as much again."""
 
 
@@ -92,10 +92,37 @@ def link_states(run: Run, plan: ObjectPlan, source_id: str | None = None, bucket
     return rows.with_columns(_final(lookup) for lookup in plan.lookups).rename({"_there": "_target_id"})
 
 
-def write_states(run: Run, plan: ObjectPlan, path: UPath) -> pl.LazyFrame:
-    """`link_states` of all records, written down for those that look at it several times; `path` is written anew."""
-    files.write_parquet(path, link_states(run, plan))
-    return files.scan(path)
+@dataclass(frozen=True)
+class States:
+    """`link_states` of an object's records, written down for those that look at it several times: a file a bucket."""
+
+    folder: UPath
+    buckets: tuple[Bucket, ...]
+    bytes: int
+    """What one bucket takes."""
+
+    @classmethod
+    def write(cls, run: Run, plan: ObjectPlan) -> States:
+        """Write all buckets anew."""
+        found, size = buckets(run, plan)
+        made = cls(run.folder / "verify" / "links" / plan.object, tuple(found), size)
+        files.remove_tree(made.folder)
+        for bucket in found:
+            with memory().share(size):
+                files.write_parquet(made._path(bucket), link_states(run, plan, bucket=bucket))
+        return made
+
+    def of(self, bucket: Bucket) -> pl.LazyFrame:
+        """The records of a bucket."""
+        return files.scan(self._path(bucket))
+
+    @property
+    def all(self) -> pl.LazyFrame:
+        """All records."""
+        return files.scan([self._path(bucket) for bucket in self.buckets])
+
+    def _path(self, bucket: Bucket) -> UPath:
+        return self.folder / f"part-{bucket.number:05d}.parquet"
 
 
 def link_totals(run: Run, plan: ObjectPlan) -> pl.DataFrame:

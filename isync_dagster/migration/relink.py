@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import polars as pl
+from upath import UPath
 
 from isync_dagster.errors import ConfigError
 from isync_dagster.migration.automation import ensure_off
@@ -21,7 +22,7 @@ from isync_dagster.migration.load import (
     waves_planned,
 )
 from isync_dagster.migration.mapped import prove_lookups
-from isync_dagster.migration.memory import frame_bytes, memory
+from isync_dagster.migration.memory import CELL, memory
 from isync_dagster.migration.model import Outcome, State, SyncJob
 from isync_dagster.migration.outcomes import measured
 from isync_dagster.migration.remap import current_rows, remapped, with_default_ids
@@ -29,12 +30,17 @@ from isync_dagster.migration.runs import current_run
 from isync_dagster.migration.sending import Sender
 from isync_dagster.migration.stopping import guarded
 from isync_dagster.migration.writing import claimed, hold_target
-from isync_dagster.plan.model import ObjectPlan
+from isync_dagster.plan.model import Lookup, ObjectPlan
+from isync_dagster.records.ids import to18
 from isync_dagster.records.relink import pending_links, relink_payload, relinked_fields
 from isync_dagster.records.relink import relink as relinked_rows
 from isync_dagster.store import files
 from isync_dagster.store.ledger import Entry
 from isync_dagster.store.runs import Run
+from isync_dagster.store.scratch import scratch
+
+ROW_BYTES = 300
+"""What a row of the second pass takes besides its cells: its ids in the audit log and in id maps."""
 
 
 def relink(job: SyncJob, object: str) -> Outcome:
@@ -91,22 +97,11 @@ def _write_rows(job: SyncJob, run: Run, plan: ObjectPlan) -> pl.LazyFrame:
             "stopped it.",
             object=plan.object,
         )
-    there = (
-        run.audit(plan.object)
-        .latest()
-        .filter(pl.col("state").is_in([State.INSERTED, State.UPDATED, State.IDENTICAL]))
-        .select(_source_id="source_id", _there="target_id")
-    )
-    rows = current_rows(run, plan.object).join(there, on="_source_id", how="inner", maintain_order="left")
-    rows = rows.with_columns(_target_id=pl.col("_there")).drop("_there")
     path = _rows_path(run, plan.object)
     if not files.exists(path):
         prove_lookups(job, run, plan.deferred)
         # Decided once: a resume that resolved anew could cut other chunks than those that are planned already.
-        narrow = relinked_rows(rows.select(_needed(rows, plan)), plan, lambda lookup: pairs_of(job, run, lookup))
-        count = rows.select(pl.len()).collect().item()
-        with memory().share(2 * frame_bytes(0, count * len(narrow.collect_schema()))):
-            files.write_parquet(path, narrow)
+        _decide(job, run, plan, path)
     written = files.scan(path)
     late = {lookup.target.name for lookup in plan.deferred}
     pending = pending_links(written, plan).filter(pl.col("field").is_in(sorted(late)))
@@ -116,6 +111,53 @@ def _write_rows(job: SyncJob, run: Run, plan: ObjectPlan) -> pl.LazyFrame:
         )
     keep_relink_before_images(run, plan, written, "relink")
     return written
+
+
+def _decide(job: SyncJob, run: Run, plan: ObjectPlan, path: UPath) -> None:
+    """Write the rows of the second pass, in slices where they are more than a share of the memory: in their order, and of
+    the audit log and id maps only what a slice names."""
+    rows = current_rows(run, plan.object)
+    rows = rows.select(_needed(rows, plan))
+    count = int(rows.select(pl.len()).collect().item())
+    size = count * (ROW_BYTES + CELL * len(rows.collect_schema()))
+    slices = memory().slices(size)
+    share, length = size // slices, -(-count // slices)
+    # What is written is laid out before the share is taken: nothing else may be waited for while it is held.
+    if slices == 1:
+        decided = _decided(job, run, plan, rows, alone=True)
+        with memory().share(share):
+            files.write_parquet(path, decided)
+        return
+    with scratch() as place:
+        parts = []
+        for number in range(slices):
+            part, made = (UPath(place / f"{what}-{number:05d}.parquet") for what in ("rows", "decided"))
+            with memory().share(share):
+                files.write_parquet(part, rows.slice(number * length, length))
+            decided = _decided(job, run, plan, files.scan(part), alone=False)
+            with memory().share(share):
+                files.write_parquet(made, decided)
+            parts.append(made)
+        files.write_parquet(path, files.scan(parts))
+
+
+def _decided(job: SyncJob, run: Run, plan: ObjectPlan, rows: pl.LazyFrame, *, alone: bool) -> pl.LazyFrame:
+    """Those of `rows` that reached the target, their deferred lookups resolved; `alone`: they are all rows of the object."""
+
+    def pairs(lookup: Lookup) -> pl.LazyFrame:
+        if alone:
+            return pairs_of(job, run, lookup)
+        parents = rows.select(source_id=to18(pl.col(f"_from.{lookup.target.name}"))).drop_nulls().unique()
+        return pairs_of(job, run, lookup, parents)
+
+    there = (
+        run.audit(plan.object)
+        .latest(of=None if alone else rows.select(source_id="_source_id"))
+        .filter(pl.col("state").is_in([State.INSERTED, State.UPDATED, State.IDENTICAL]))
+        .select(_source_id="source_id", _there="target_id")
+    )
+    found = rows.join(there, on="_source_id", how="inner", maintain_order="left")
+    return relinked_rows(found.with_columns(_target_id=pl.col("_there")).drop("_there"), plan, pairs)
 
 
 def _needed(rows: pl.LazyFrame, plan: ObjectPlan) -> list[str]:

@@ -157,18 +157,21 @@ class BulkIngest:
         """
         look, tuning = (lambda: self.get(job_id)), self._org.tuning
         told: Any = {"cancelled": cancelled, "what": f"ingest job {job_id}", "job_id": job_id, "progress": progress}
+        job: IngestJob
         if cells is None:
-            return poll(look, lambda job: job.finished, tuning=tuning, **told)
-        return paced(
-            look,
-            lambda job: job.finished,
-            lambda job: job.total_processing_ms,
-            pace=self._org.pace,
-            kind=kind,
-            cells=cells,
-            tuning=tuning,
-            **told,
-        )
+            job = poll(look, lambda job: job.finished, tuning=tuning, **told)
+        else:
+            job = paced(
+                look,
+                lambda job: job.finished,
+                lambda job: job.total_processing_ms,
+                pace=self._org.pace,
+                kind=kind,
+                cells=cells,
+                tuning=tuning,
+                **told,
+            )
+        return job
 
     def results(self, job_id: str, kind: ResultKind, to: Path, *, expected: int | None = None) -> int:
         """One result list as the CSV file `to`; gives the number of its rows.

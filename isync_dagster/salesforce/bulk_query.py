@@ -73,7 +73,7 @@ class BulkQuery:
         look, tuning = (lambda: self.get(job_id)), self._org.tuning
         told: Any = {"cancelled": cancelled, "what": f"query job {job_id}", "job_id": job_id, "progress": progress}
         if cells is None:
-            job = poll(look, lambda job: job.finished, tuning=tuning, **told)
+            job: QueryJob = poll(look, lambda job: job.finished, tuning=tuning, **told)
         else:
             job = paced(
                 look,
