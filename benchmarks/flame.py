@@ -46,7 +46,11 @@ def read(path: Path) -> Node:
 
 
 def _said(stack: list[str]) -> Iterator[str]:
-    """`package: function` of the frames that tell something, the first of each run of one library's."""
+    """`package: function` of the frames that tell something, the first of each run of one library's.
+
+    >>> list(_said(["main (isync_dagster/cli/app.py:1)", "run (dagster/api.py:2)", "go (dagster/x.py:3)"]))
+    ['isync_dagster: main (cli/app.py)', 'dagster: run']
+    """
     last = ""
     for frame in stack:
         found = _FRAME.match(frame)
