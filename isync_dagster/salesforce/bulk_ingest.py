@@ -15,7 +15,7 @@ from isync_dagster.errors import RequestError
 from isync_dagster.salesforce.download import download_csv
 from isync_dagster.salesforce.meter import active_meters
 from isync_dagster.salesforce.org import Org
-from isync_dagster.salesforce.polling import never, paced, poll
+from isync_dagster.salesforce.polling import never, paced
 
 Operation = Literal["insert", "update", "upsert", "delete", "hardDelete"]
 ResultKind = Literal["successful", "failed", "unprocessed"]
@@ -155,23 +155,19 @@ class BulkIngest:
         `cells` are those of a job that was just closed, `kind` tells jobs apart that go on differently fast: when it is
         first looked at is chosen by them.
         """
-        look, tuning = (lambda: self.get(job_id)), self._org.tuning
-        told: Any = {"cancelled": cancelled, "what": f"ingest job {job_id}", "job_id": job_id, "progress": progress}
-        job: IngestJob
-        if cells is None:
-            job = poll(look, lambda job: job.finished, tuning=tuning, **told)
-        else:
-            job = paced(
-                look,
-                lambda job: job.finished,
-                lambda job: job.total_processing_ms,
-                pace=self._org.pace,
-                kind=kind,
-                cells=cells,
-                tuning=tuning,
-                **told,
-            )
-        return job
+        return paced(
+            lambda: self.get(job_id),
+            lambda job: job.finished,
+            lambda job: job.total_processing_ms,
+            pace=self._org.pace,
+            kind=kind,
+            cells=cells,
+            tuning=self._org.tuning,
+            cancelled=cancelled,
+            what=f"ingest job {job_id}",
+            job_id=job_id,
+            progress=progress,
+        )
 
     def results(self, job_id: str, kind: ResultKind, to: Path, *, expected: int | None = None) -> int:
         """One result list as the CSV file `to`; gives the number of its rows.

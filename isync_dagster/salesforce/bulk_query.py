@@ -17,7 +17,7 @@ from urllib.parse import parse_qs, urlsplit
 from isync_dagster.errors import JobError, RequestError, TransientError
 from isync_dagster.salesforce.download import Download, download_csv
 from isync_dagster.salesforce.org import Org
-from isync_dagster.salesforce.polling import WaitCancelled, never, paced, poll
+from isync_dagster.salesforce.polling import WaitCancelled, never, paced
 from isync_dagster.salesforce.query_job import PageFile, PageRef, QueryJob
 
 __all__ = ["BulkQuery", "PageFile", "PageRef", "QueryJob"]
@@ -70,21 +70,19 @@ class BulkQuery:
 
         `cells` are those expected of a job that was just made: when it is first looked at is chosen by them.
         """
-        look, tuning = (lambda: self.get(job_id)), self._org.tuning
-        told: Any = {"cancelled": cancelled, "what": f"query job {job_id}", "job_id": job_id, "progress": progress}
-        if cells is None:
-            job: QueryJob = poll(look, lambda job: job.finished, tuning=tuning, **told)
-        else:
-            job = paced(
-                look,
-                lambda job: job.finished,
-                lambda job: job.total_processing_ms,
-                pace=self._org.pace,
-                kind="query",
-                cells=cells,
-                tuning=tuning,
-                **told,
-            )
+        job = paced(
+            lambda: self.get(job_id),
+            lambda job: job.finished,
+            lambda job: job.total_processing_ms,
+            pace=self._org.pace,
+            kind="query",
+            cells=cells,
+            tuning=self._org.tuning,
+            cancelled=cancelled,
+            what=f"query job {job_id}",
+            job_id=job_id,
+            progress=progress,
+        )
         if job.state != "JobComplete":
             raise JobError(
                 f"org '{self._org.alias}': query job {job_id} on {job.object} ended as {job.state}: "

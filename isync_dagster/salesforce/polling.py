@@ -105,7 +105,7 @@ def paced(
     *,
     pace: Pace,
     kind: str,
-    cells: int,
+    cells: int | None,
     tuning: Tuning,
     cancelled: Callable[[], bool],
     what: str,
@@ -114,8 +114,10 @@ def paced(
 ) -> T:
     """As `poll`, of a job of `cells` that has just begun: first looked at when jobs like it were done, and learnt from.
 
-    `own` is how many milliseconds the job says that it took.
+    `own` is how many milliseconds the job says that it took. Without `cells` (it began some time ago) as `poll`.
     """
+    if cells is None:
+        return poll(get, finished, tuning=tuning, cancelled=cancelled, what=what, job_id=job_id, progress=progress)
     began = tuning.clock()
     looks = [0.0]
 

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 from upath import UPath
 
-from isync_dagster.store import files
+from isync_dagster.store import audit, files
 from isync_dagster.store.audit import STANDING, AuditLog
 
 
@@ -53,6 +53,21 @@ def test_a_part_that_is_written_anew_is_seen(log: AuditLog) -> None:
     assert log.states() == {"failed": 1}
     log.append("load", rows("load", ("a", "failed", "UNABLE_TO_LOCK_ROS")))
     assert log.standing()["code"].to_list() == ["UNABLE_TO_LOCK_ROS"]
+
+
+def test_a_long_log_is_told_apart_in_parts(log: AuditLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = [f"record {number}" for number in range(50)]
+    log.append("remap", rows("remap", *((name, "pending", None) for name in ids)))
+    refused = (f"CODE_{number % 3}" for number in range(20))
+    log.append("load", rows("load", *((name, "failed", code) for name, code in zip(ids, refused, strict=False))))
+    counts = ["state", "code", "fields", "rows"]
+    whole = AuditLog(log.folder).standing().select(counts)
+    monkeypatch.setattr(audit, "ROWS_AT_ONCE", 9)
+    monkeypatch.setattr(audit, "_standing", {})
+    apart = AuditLog(log.folder).standing()
+    assert apart.select(counts).equals(whole)
+    assert apart.schema == STANDING
+    assert apart["rows"].sum() == len(ids)
 
 
 def test_some_rows_are_those_that_count(log: AuditLog) -> None:
