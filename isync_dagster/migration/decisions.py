@@ -27,6 +27,9 @@ from isync_dagster.store.scratch import scratch
 
 PAIRS = {"source_id": pl.String, "target_id": pl.String}
 
+NOT_ARRIVED = (State.FAILED, State.BLOCKED, State.DROPPED, State.SKIPPED, State.PENDING)
+"""States of a parent of this run at which nothing can point."""
+
 
 def write_decided(
     job: SyncJob, run: Run, plan: ObjectPlan, rows: pl.LazyFrame, there: pl.LazyFrame, by: Sequence[str]
@@ -84,15 +87,13 @@ def _write_slices(
 ) -> int:
     """As `decided` of all rows, slice by slice: of id maps, target rows and parents that failed only what a slice names."""
     lookup = plan.lookup(by[0]) if by else None
-    failed = _failed_parents(job, run, plan)
+    failed = _failed_parents(job, run, plan, scratch)
     own = _id_map(job, run, plan)
     known = _known(run, plan, there)
     books = standard_price_book(job, run) if plan.wave_rule == "standard_price_book_first" else None
     left = left_alone(job, run, plan.object)
     share = size // count
     with memory().share(share):
-        if failed is not None:
-            failed = _spilled(failed, scratch / "failed.parquet")
         slices = cut_rows(rows, count, None if lookup is None else lookup.source.name, scratch)
     # Rows contend for the target's records, and stand above each other, across slices.
     nothing = _is_empty(known)
@@ -219,18 +220,24 @@ def _id_map(job: SyncJob, run: Run, plan: ObjectPlan) -> pl.LazyFrame:
     return pl.concat([standard, own.join(standard, on="source_id", how="anti")])
 
 
-def _failed_parents(job: SyncJob, run: Run, plan: ObjectPlan) -> pl.LazyFrame | None:
-    """Parents of this run that did not reach the target, with the reason: what a blocked child names."""
-    frames = [
-        run.audit(name)
-        .latest()
-        .filter(pl.col("state").is_in([State.FAILED, State.BLOCKED, State.DROPPED, State.SKIPPED, State.PENDING]))
-        .select(
-            "source_id", pl.concat_str(["state", "code", "message"], separator=" ", ignore_nulls=True).alias("reason")
-        )
-        for name in plan.parents
-        if job.in_phase(name)
-    ]
+def _failed_parents(job: SyncJob, run: Run, plan: ObjectPlan, scratch: Path | None = None) -> pl.LazyFrame | None:
+    """Parents of this run that did not reach the target, with the reason: what a blocked child names; None without any.
+
+    With `scratch` they are written down there, a part of each log at a time.
+    """
+    why = pl.concat_str(["state", "code", "message"], separator=" ", ignore_nulls=True).alias("reason")
+    frames = []
+    for name in plan.parents:
+        # Nearly always all have arrived, which the summary of the log tells: then no record of it is looked at.
+        log = run.audit(name)
+        if not job.in_phase(name) or not any(log.states().get(state) for state in NOT_ARRIVED):
+            continue
+        for number, part in enumerate(log.latest_in_parts()):
+            lost = part.filter(pl.col("state").is_in(NOT_ARRIVED)).select("source_id", why)
+            if scratch is not None:
+                with memory().share(memory().slice_bytes):
+                    lost = _spilled(lost, scratch / f"failed-{name}-{number:05d}.parquet")
+            frames.append(lost)
     gone = gone_parents(job, [name for lookup in plan.lookups for name in (*lookup.parents, *lookup.others)])
     if not frames or gone is None:
         return pl.concat(frames) if frames else gone

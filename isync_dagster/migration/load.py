@@ -15,7 +15,6 @@ from isync_dagster.migration.automation import ensure_off
 from isync_dagster.migration.chunks import WAVE_CHUNKS, cut
 from isync_dagster.migration.contention import locked_parents
 from isync_dagster.migration.decisions import pairs_of
-from isync_dagster.migration.mapped import FOLLOWED
 from isync_dagster.migration.model import IN_TARGET, Outcome, State, SyncJob
 from isync_dagster.migration.outcomes import PREVIEW_ROWS, Measure, kept, measured, preview_of
 from isync_dagster.migration.remap import current_rows, remapped
@@ -103,8 +102,13 @@ def account_unsent(job: SyncJob, run: Run, plan: ObjectPlan, rows: pl.LazyFrame,
             at=pl.lit(job.store.clock()),
         ),
     )
-    how = pl.when(pl.col("_left") == FOLLOWED).then(pl.lit(FOLLOWED)).otherwise(pl.col("_matched_by").cast(pl.String))
     matched = rows.filter(pl.col("_target_id").is_not_null() & (decided != "dropped"))
+    how = pl.col("_matched_by").cast(pl.String)
+    if plan.object != "Pricebook2":
+        # What the id map led to stands in it; of price books the standard one is known besides (`decisions._id_map`).
+        matched = matched.filter(how.ne_missing("id map"))
+    if matched.select("_target_id").head(1).collect().is_empty():
+        return
     id_map = job.store.idmap(job.plan.source_org_id, job.plan.target_org_id)
     id_map.append(
         plan.object,

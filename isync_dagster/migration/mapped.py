@@ -31,6 +31,7 @@ from isync_dagster.plan.model import Lookup, MappedGone, ObjectPlan
 from isync_dagster.records.words import decision
 from isync_dagster.schema.model import Field
 from isync_dagster.store import files
+from isync_dagster.store.idmap import IdMap
 from isync_dagster.store.runs import Run
 
 FOLLOWED = "merged"
@@ -87,8 +88,8 @@ def out_of_sight(run: Run, object: str) -> pl.LazyFrame:
 
 def left_alone(job: SyncJob, run: Run, object: str) -> pl.LazyFrame:
     """The mapped records that are never written to (`LEFT`): survivors of a merge, records out of sight."""
-    merged = job.store.idmap(job.plan.source_org_id, job.plan.target_org_id).read(object)
-    merged = merged.filter(pl.col("how") == FOLLOWED).select(
+    merged = job.store.idmap(job.plan.source_org_id, job.plan.target_org_id).found(object, FOLLOWED)
+    merged = merged.select(
         "source_id",
         _left=pl.lit(FOLLOWED),
         _why=pl.format("its counterpart was merged into {} in the target, which is left as it is", "target_id"),
@@ -144,14 +145,10 @@ def _plan_of(job: SyncJob, object: str) -> ObjectPlan | None:
 
 def _prove(job: SyncJob, run: Run, object: str, folder: UPath, step: str) -> dict[str, int]:
     id_map = job.store.idmap(job.plan.source_org_id, job.plan.target_org_id)
-    own = (pl.col("template") == run.job.template) & (pl.col("phase") == run.job.phase) & (pl.col("run") == run.number)
     # What this run itself brought was written after the target was read.
-    known = id_map.read(object)
-    if not step:
-        known = known.filter(~own)
-    known = known.select("source_id", "target_id", "target_object")
-    targets = known.select(pl.col("target_object").unique().sort()).collect()["target_object"].to_list()
-    found = [_gone(job, run, object, target, known, folder / target, step) for target in targets]
+    earlier = bool(step) or id_map.has_others(object, run.job.template, run.job.phase, run.number)
+    targets = id_map.target_objects(object) if earlier else []
+    found = [_gone(job, run, object, target, id_map, folder / target, step) for target in targets]
     findings = pl.concat(found) if found else pl.DataFrame(schema=FINDINGS)
     policy = _policy(job, object)
     gone = findings.filter(pl.col("found") != "out of sight")
@@ -170,18 +167,17 @@ def _policy(job: SyncJob, object: str) -> MappedGone:
     return plan.mapped_gone if plan is not None else job.plan.settings.mapped_gone
 
 
-def _gone(
-    job: SyncJob, run: Run, object: str, target: str, known: pl.LazyFrame, folder: UPath, step: str
-) -> pl.DataFrame:
+def _gone(job: SyncJob, run: Run, object: str, target: str, id_map: IdMap, folder: UPath, step: str) -> pl.DataFrame:
     """The records mapped to `target` that a query of it does not show (`FINDINGS`); bounded by what was removed."""
+    own = (pl.col("template") == run.job.template) & (pl.col("phase") == run.job.phase) & (pl.col("run") == run.number)
     plan = _plan_of(job, object)
     if not step and plan is not None and plan.target_object == target and job.in_phase(object):
         there = target_rows(job, run, plan).select("Id")
     else:
         reading.read(job, job.target, object=target, fields=(ID,), folder=folder / "there", stage="match")
         there = reading.scan(folder / "there", (ID,))
-    mapped = known.filter(pl.col("target_object") == target)
-    missing = mapped.join(there, left_on="target_id", right_on="Id", how="anti").collect()
+    lost = id_map.missing(object, there).filter(pl.col("target_object") == target)
+    missing = (lost if step else lost.filter(~own)).select("source_id", "target_id", "target_object").collect()
     if missing.is_empty():
         return pl.DataFrame(schema=FINDINGS)
     return _followed(job, target, missing, there, folder)

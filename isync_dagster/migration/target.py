@@ -40,8 +40,7 @@ def needs_match(job: SyncJob, plan: ObjectPlan) -> bool:
     """True where a source record may have a counterpart already: by key, or by an earlier run's id map."""
     if plan.match_key or plan.migration_key or plan.object == "Pricebook2":
         return True
-    id_map = job.store.idmap(job.plan.source_org_id, job.plan.target_org_id).read(plan.object)
-    return not id_map.select("source_id").head(1).collect().is_empty()
+    return not job.store.idmap(job.plan.source_org_id, job.plan.target_org_id).is_empty(plan.object)
 
 
 def target_rows(job: SyncJob, run: Run, plan: ObjectPlan) -> pl.LazyFrame:

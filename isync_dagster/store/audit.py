@@ -94,13 +94,9 @@ class AuditLog:
         if known is not None and known[0] == stamp:
             return known[1]
         keys = ["state", "code", "fields"]
+        one = pl.len().cast(pl.UInt32).alias("rows"), pl.col("message", "source_id").first()
         # A record is in one of the parts: their groups add up.
-        parts = -(-int(self.read().select(pl.len()).collect().item()) // ROWS_AT_ONCE) or 1
-        grouped = []
-        for number in range(parts):
-            mine = None if parts == 1 else pl.col("source_id").hash(_SEED) % parts == number
-            one = pl.len().cast(pl.UInt32).alias("rows"), pl.col("message", "source_id").first()
-            grouped.append(self.latest(where=mine).group_by(keys).agg(*one).collect())
+        grouped = [part.group_by(keys).agg(*one).collect() for part in self.latest_in_parts()]
         found = (
             pl.concat(grouped)
             .group_by(keys)
@@ -144,6 +140,13 @@ class AuditLog:
             .agg(pl.col(others).max_by("_rank"))
             .select(*COLUMNS)
         )
+
+    def latest_in_parts(self) -> list[pl.LazyFrame]:
+        """As `latest` of all records, each in one of as many frames as take no more than `ROWS_AT_ONCE` rows of the log."""
+        count = -(-int(self.read().select(pl.len()).collect().item()) // ROWS_AT_ONCE)
+        if count <= 1:
+            return [self.latest()]
+        return [self.latest(where=pl.col("source_id").hash(_SEED) % count == number) for number in range(count)]
 
 
 def _text(name: str, dtype: pl.DataType) -> pl.Expr:

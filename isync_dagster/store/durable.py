@@ -88,6 +88,11 @@ class DurableLog:
         path = self.folder / object / folder / f"{name}.{sequence:08d}.parquet"
         return files.write_parquet(path, rows, required=required)
 
+    def has_others(self, object: str, template: str, phase: str, run: int) -> bool:
+        """True where another run than this one ever wrote of the object: one listing, no file is opened."""
+        own = batch(template, phase, run)
+        return any(found != own for found, _, _, _ in self._parts(object))
+
     def history(self, object: str) -> pl.LazyFrame:
         """Every row ever appended: the log's columns, template, phase, run (i32), at (UTC) and _sequence (i64)."""
         return files.scan_files(self.parts(object), self._schema())

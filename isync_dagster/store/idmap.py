@@ -96,6 +96,30 @@ class IdMap(DurableLog):
         """True where a counterpart of the object was ever declared gone: one listing, no file is opened."""
         return any(part.startswith("gone-") for _, part, _, _ in self._parts(object))
 
+    def is_empty(self, object: str) -> bool:
+        """True where no record of `object` has a counterpart."""
+        ever = self.history(object).filter(pl.col("gone").is_null()).select("source_id")
+        if ever.head(1).collect().is_empty():
+            return True
+        # Only where counterparts were declared gone the newest rows must be told from those before.
+        return self.has_tombstones(object) and self.read(object).select("source_id").head(1).collect().is_empty()
+
+    def found(self, object: str, how: str) -> pl.LazyFrame:
+        """As `read` of the records that were mapped in that way (`how`) and still are: no more than they are held."""
+        ever = self.history(object).filter(pl.col("how") == how).select("source_id")
+        return self.read(object, ever.unique()).filter(pl.col("how") == how)
+
+    def missing(self, object: str, there: pl.LazyFrame) -> pl.LazyFrame:
+        """As `read` of the records whose counterpart is not in `there` (`Id`): no more than they are held."""
+        ever = self.history(object).filter(pl.col("gone").is_null())
+        lost = ever.join(there, left_on="target_id", right_on="Id", how="anti").select("source_id").unique()
+        return self.read(object, lost).join(there, left_on="target_id", right_on="Id", how="anti")
+
+    def target_objects(self, object: str) -> list[str]:
+        """The objects of the target that records of `object` were ever mapped to."""
+        named = self.history(object).select(pl.col("target_object").drop_nulls().unique())
+        return sorted(named.collect()["target_object"])
+
     def read_many(self, objects: Iterable[str]) -> pl.LazyFrame:
         """As `read` of several objects, with the column `object`: what a polymorphic lookup resolves through."""
         frames = [self.read(name).with_columns(pl.lit(name).alias("object")) for name in objects]
