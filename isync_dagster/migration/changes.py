@@ -1,7 +1,8 @@
 """The target's rows from what was read of them before and what was saved since: the same rows that a whole read gives.
 
     target/<Object>/part-*.parquet   the rows, and of each the stamps (`records.undo.STAMPS`)
-    target/<Object>/base.json        what a later read may rest on: when the read began, its fields, the last whole read
+    target/<Object>/base.json        what a later read may rest on: when the read began, its fields, the last whole read, and
+                                     the run whose read it is equal to, where nothing has changed since
     target/<Object>/whole.json       why the object was read whole
 
 A record that was inserted, updated, undeleted or reparented by a merge has a new `SystemModstamp`; one that was deleted or
@@ -70,12 +71,24 @@ def stamped(job: SyncJob, object: str, fields: Sequence[Field]) -> tuple[Field, 
 
 
 def remember(
-    job: SyncJob, folder: UPath, fields: Sequence[Field], since: datetime, whole_at: datetime | None = None
+    job: SyncJob,
+    folder: UPath,
+    fields: Sequence[Field],
+    since: datetime,
+    whole_at: datetime | None = None,
+    same: str | None = None,
 ) -> None:
-    """Note beside a read what a later one may rest on once it is complete; `whole_at` where it is not whole itself."""
+    """Note beside a read what a later one may rest on once it is complete; `whole_at` where it is not whole itself, `same`
+    the folder of the run whose read it is equal to."""
     kinds = {field.name: field.type for field in fields}
-    noted = {"fields": kinds, "since": since, "whole_at": whole_at or since, "user": user_of(job.target)}
+    noted = {"fields": kinds, "since": since, "whole_at": whole_at or since, "user": user_of(job.target), "same": same}
     files.write_json(folder / "base.json", noted)
+
+
+def same_as(folder: UPath) -> str | None:
+    """The name of the run's folder whose read of the object the one in `folder` found unchanged, None else."""
+    noted = files.read_json(folder / "base.json")
+    return None if noted is None or reading.recorded(folder) is None else noted.get("same")
 
 
 def base_in(folder: UPath, object: str, fields: Sequence[Field]) -> Base | None:
@@ -150,7 +163,8 @@ def lay(job: SyncJob, wanted: Sequence[tuple[Base, ObjectPlan, UPath]]) -> dict[
         elif told := _laid(job, base, found, folder):
             why[folder] = told
         else:
-            remember(job, folder, base.fields, now, base.whole_at)
+            same = None if found.changed.height or len(found.gone) else base.folder.parent.parent.name
+            remember(job, folder, base.fields, now, base.whole_at, same)
     for folder in why:
         files.remove_tree(folder)
     return why

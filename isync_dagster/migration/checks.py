@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 
 from isync_dagster.errors import ConfigError
+from isync_dagster.migration.carried import may_stand, still_stands
 from isync_dagster.migration.cleanup import missing_of
 from isync_dagster.migration.extract import extracted
 from isync_dagster.migration.lastlook import AT_LAST, LastLook
@@ -128,12 +129,14 @@ def verify_target(job: SyncJob, object: str) -> tuple[Verdict, ...]:
     late = ("relinked", *AT_LAST) if plan.has_relink else AT_LAST
     if run is None:
         return tuple(_no_run(job, object, name) for name in ("record_count", "relationships", *late))
-    states = States.write(run, plan)
-    last = LastLook(job, run, plan, states.all) if not plan.has_relink or is_planned(run, object) else None
-    names = [lookup.target.name for lookup in plan.lookups] + (last.wanted() if last else [])
     decided = remap_outcome(run, object).states
     written = decided.get("insert", 0) + decided.get("update", 0)
     there = written + decided.get("identical", 0) + decided.get("existing", 0)
+    if stood := _still_standing(job, run, plan, late, there):
+        return stood
+    states = States.write(run, plan)
+    last = LastLook(job, run, plan, states.all) if not plan.has_relink or is_planned(run, object) else None
+    names = [lookup.target.name for lookup in plan.lookups] + (last.wanted() if last else [])
     rows = reread(job, run, plan, dict.fromkeys(names), at_least=there, written=written)
     soon = [lookup for lookup in plan.lookups if not lookup.deferred]
     found = [_record_count(job, run, plan, rows), _relationships(job, run, plan, states, rows, soon, "relationships")]
@@ -146,6 +149,20 @@ def verify_target(job: SyncJob, object: str) -> tuple[Verdict, ...]:
 
 
 # ── how ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _still_standing(job: SyncJob, run: Run, plan: ObjectPlan, late: Sequence[str], there: int) -> tuple[Verdict, ...]:
+    """The verdicts of the run before, where a look at the target finds that nothing has changed since; none else."""
+    verdicts = may_stand(job, run, plan, ("record_count", "relationships", *late))
+    if not verdicts or (plan.has_relink and not is_planned(run, plan.object)):
+        return ()
+    # Whether something was saved tells, whatever it was.
+    reread(job, run, plan, (), at_least=there, written=0)
+    if not still_stands(run, plan):
+        return ()
+    for verdict in verdicts:
+        run.write_verdict(plan.object, verdict.name, verdict.to_json())
+    return verdicts
 
 
 def _judged(job: SyncJob, object: str) -> tuple[Run | None, ObjectPlan]:

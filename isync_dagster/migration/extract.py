@@ -56,6 +56,7 @@ def _extract(job: SyncJob, run: Run, plan: ObjectPlan, measure: Measure) -> Outc
         stage="extract",
         # Then the scope is the object as it was when the run was opened.
         whole=not plan.where and not job.phase_plan.where.get(plan.object) and plan.limit is None,
+        earlier=_earlier(job, run, plan),
     )
     fetched = _fetch_parents(job, run, plan, fields)
     frame = extracted(run, plan)
@@ -117,9 +118,22 @@ def extracted(run: Run, plan: ObjectPlan) -> pl.LazyFrame:
             "first.",
             object=plan.object,
         )
-    own = reading.scan(folder, fields)
-    folders = [path for path in _fetched_folders(folder) if reading.recorded(path)]
-    return pl.concat([own, *(reading.scan(path, fields) for path in folders)])
+    return pl.concat([reading.scan(path, fields) for path in extract_folders(run, plan)])
+
+
+def extract_folders(run: Run, plan: ObjectPlan) -> list[UPath]:
+    """The folders of the complete reads that an extract consists of: its own rows, and fetched parents."""
+    folder = run.extract_folder(plan.object)
+    return [folder, *(path for path in _fetched_folders(folder) if reading.recorded(path))]
+
+
+def _earlier(job: SyncJob, run: Run, plan: ObjectPlan) -> UPath | None:
+    """The newest complete extract of the object by an earlier run."""
+    for before in reversed(job.store.runs(job.key).list()):
+        folder = before.extract_folder(plan.object)
+        if before.number < run.number and reading.recorded(folder) is not None:
+            return folder
+    return None
 
 
 def _fetched_folders(folder: UPath) -> list[UPath]:

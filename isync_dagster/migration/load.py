@@ -17,7 +17,7 @@ from isync_dagster.migration.contention import locked_parents
 from isync_dagster.migration.decisions import pairs_of
 from isync_dagster.migration.model import IN_TARGET, Outcome, State, SyncJob
 from isync_dagster.migration.outcomes import PREVIEW_ROWS, Measure, kept, measured, preview_of
-from isync_dagster.migration.remap import current_rows, remapped
+from isync_dagster.migration.remap import current_rows, remap_outcome, remapped
 from isync_dagster.migration.runs import current_run
 from isync_dagster.migration.sending import Sender
 from isync_dagster.migration.stopping import ask_over_refused, guarded, rows_in, stop_here, stop_of
@@ -69,6 +69,9 @@ def _load(job: SyncJob, run: Run, plan: ObjectPlan) -> None:
     with guarded(job, run) as job:
         keep_before_images(run, plan, rows, "load")
         sender = Sender(job, run, plan, "load", Keeper(job, run, plan, "load"))
+        decided = remap_outcome(run, plan.object).states
+        if not decided.get("insert") and not decided.get("update"):
+            plan_nothing(sender.ledger, rows)
         send_waves(job, run, plan, sender, rows, lease.check)
 
 
@@ -142,7 +145,7 @@ def _plan_wave(job: SyncJob, run: Run, plan: ObjectPlan, rows: pl.LazyFrame, wav
 
     Waves of a hierarchy are planned in their turn: only then are their parents' target ids known.
     """
-    path = sender.ledger.folder / f"wave-{wave:05d}.json"
+    path = _wave_path(sender.ledger, wave)
     if files.exists(path):
         return
     if plan.wave_rule == "self_levels":
@@ -191,6 +194,16 @@ def _with_parents(job: SyncJob, run: Run, plan: ObjectPlan, rows: pl.LazyFrame, 
         ),
     )
     return filled.filter(~orphan)
+
+
+def plan_nothing(ledger: Ledger, rows: pl.LazyFrame) -> None:
+    """Write down that no wave of the rows has anything to send, without looking for it in them."""
+    for wave in rows.select("_wave").unique().collect()["_wave"]:
+        files.write_json(_wave_path(ledger, wave), {"chunks": 0})
+
+
+def _wave_path(ledger: Ledger, wave: int) -> Any:
+    return ledger.folder / f"wave-{wave:05d}.json"
 
 
 # ── sending ──────────────────────────────────────────────────────────────────────────────────────────────

@@ -14,6 +14,7 @@ import polars as pl
 from upath import UPath
 
 from isync_dagster.errors import PreflightError
+from isync_dagster.migration.carried import note_inputs, same_rows
 from isync_dagster.migration.drift import check_drift
 from isync_dagster.migration.extract import extracted
 from isync_dagster.migration.lookup_filters import KIND, Judged, judged_filters
@@ -29,7 +30,7 @@ from isync_dagster.migration.preflight_orgs import (
 from isync_dagster.migration.references import resolve_references, standard_price_book
 from isync_dagster.migration.runs import current_run, guard_orgs
 from isync_dagster.migration.stopping import guarded
-from isync_dagster.migration.target import read_target, target_rows
+from isync_dagster.migration.target import described, read_target, target_rows
 from isync_dagster.migration.threshold import allowed_rejects
 from isync_dagster.migration.writing import claimed, hold_target
 from isync_dagster.plan.model import ObjectPlan
@@ -70,6 +71,7 @@ def _preflight(job: SyncJob, run: Run, measure: Measure) -> Outcome:
         check_drift(job, plan, "target")
     # Where the match key holds no lookup (see `_object_findings`).
     read_target(job, run, [plan for plan in plans if not any(part.is_lookup for part in plan.match_key)])
+    note_inputs(job, run)
     for plan in plans:
         for row, blocks in _object_findings(job, run, plan, rows[plan.object], notes):
             table.append(row)
@@ -146,6 +148,43 @@ def _manifest(run: Run) -> UPath:
 def _object_findings(
     job: SyncJob, run: Run, plan: ObjectPlan, rows: int, notes: list[str]
 ) -> Iterator[tuple[dict[str, Any], bool]]:
+    for row in access_of(job, plan, rows):
+        row = _decided(job, row)
+        if row["severity"] != "off":
+            yield row, row["severity"] == "error"
+    path = _found(run, plan)
+    base = None if files.exists(path) else _same(job, run, plan)
+    if base is not None:
+        for name in files.find(base.folder / "preflight"):
+            if name.rsplit("/", 1)[-1].partition(".")[0] == plan.object and not name.startswith(("filters/", "taken/")):
+                files.copy(base.folder / "preflight" / name, run.folder / "preflight" / name)
+    elif not files.exists(path):
+        unjudged: list[str] = []
+        found = list(_judged(job, run, plan, unjudged))
+        files.write_json(path, {"rows": [{"row": row, "blocks": blocks} for row, blocks in found], "notes": unjudged})
+    kept = files.read_json(path) or {}
+    notes += kept["notes"]
+    yield from ((item["row"], item["blocks"]) for item in kept["rows"])
+
+
+def _found(run: Run, plan: ObjectPlan) -> UPath:
+    """What was found in the rows of an object, counted: there once all of it is written down."""
+    return run.folder / "preflight" / f"{plan.object}.json"
+
+
+def _same(job: SyncJob, run: Run, plan: ObjectPlan) -> Run | None:
+    """The run before, where it looked at the same rows of the object by the same rules: what it found holds."""
+    there = described(job, plan.target_object)
+    fields = (there.field(lookup.target.name) for lookup in plan.lookups)
+    if any(field is not None and field.filtered_lookup_info for field in fields):
+        # Such a filter looks at values of other records.
+        return None
+    base, _ = same_rows(job, run, plan)
+    return base if base is not None and files.exists(_found(base, plan)) else None
+
+
+def _judged(job: SyncJob, run: Run, plan: ObjectPlan, notes: list[str]) -> Iterator[tuple[dict[str, Any], bool]]:
+    """The findings in the rows of an object, by kind, with whether they close the gate."""
     frame = transform(extracted(run, plan), plan)
     if not any(part.is_lookup for part in plan.match_key):
         # A key that holds a lookup compares target ids, which only remap knows: match reports it row by row. And its
@@ -153,7 +192,7 @@ def _object_findings(
         yield from _keys(run, plan, frame, "match key is not unique in the source")
         yield from _keys(run, plan, target_rows(job, run, plan), "match key is not unique in the target", "Id")
     filters = list(judged_filters(job, run, plan, frame))
-    for row in (*access_of(job, plan, rows), *_open_filters(plan, filters)):
+    for row in _open_filters(plan, filters):
         row = _decided(job, row)
         if row["severity"] != "off":
             yield row, row["severity"] == "error"

@@ -2,21 +2,25 @@
 
 A read leaves `cursor.json` (how it is being read: query job, pages done) while it goes on and
 `manifest.json` (rows, bytes, query) once it is complete, both beside its parts. A read that was cut off
-continues with the page it had not written. One of very many rows is made in ranges of ids (`ranges.json`), each with a
+continues with the page it had not written. Of each part the manifest has the digest of the text it was made of: a later
+read of the same fields takes a part over whose text came again (`earlier`), and knows by them that nothing has changed. One of very many rows is made in ranges of ids (`ranges.json`), each with a
 query job and a `cursor-<n>.json` of its own, and `range-<n>.json` once it is complete.
 """
 
 from __future__ import annotations
 
+import hashlib
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import polars as pl
 from upath import UPath
 
+from isync_dagster import __version__
 from isync_dagster.errors import ConfigError, DataError, OrgError, RequestError, SnapshotError, TransientError
 from isync_dagster.migration.live import about
 from isync_dagster.migration.memory import frame_bytes, memory
@@ -49,10 +53,13 @@ class Reading:
     soql: str
     counted: int | None
     by: str
+    digests: Mapping[str, str] = field(default_factory=dict)
+    """Part -> SHA-256 of the text that came from the org, its fields and their types with it."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for the manifest."""
-        return {key: getattr(self, key) for key in ("rows", "bytes", "seconds", "calls", "soql", "counted", "by")}
+        names = ("rows", "bytes", "seconds", "calls", "soql", "counted", "by", "digests")
+        return {key: getattr(self, key) for key in names}
 
 
 def scan(folder: UPath, fields: Sequence[Field]) -> pl.LazyFrame:
@@ -79,14 +86,15 @@ def read(
     deleted: bool = False,
     at_least: int = 0,
     whole: bool = False,
+    earlier: UPath | None = None,
 ) -> Reading:
     """Read `fields` of the rows of `object` that `where` admits into `folder`, typed.
 
     `tail` is ORDER BY and LIMIT; with `deleted` the rows in the recycle bin and archived ones too. `at_least` is how many
     rows there will be, by what is known; `whole` says that `where` leaves nearly nothing out. Rows are counted before
     only where it is not known whether one REST answer holds them: of a whole object the org's own approximate count
-    tells that, and of few rows the answer itself says how many there are. Returns at once what an earlier call
-    completed. Raises `SnapshotError` where the org does not know the object or a field, `DataError` where rows are
+    tells that, and of few rows the answer itself says how many there are. `earlier` is the folder of an earlier read: a
+    page whose text came then too is taken from there. Returns at once what an earlier call completed. Raises `SnapshotError` where the org does not know the object or a field, `DataError` where rows are
     missing, doubled or would lose digits.
     """
     done = recorded(folder)
@@ -104,14 +112,17 @@ def read(
                 if wanted <= REST_ROWS and len(quote(soql)) <= REST_SOQL:
                     wanted = org.query_few(soql, REST_ROWS, include_deleted=deleted)
             if isinstance(wanted, pl.DataFrame):
-                rows, size, by = _by_rest(wanted, object, fields, folder)
+                rows, size, by, digests = _by_rest(wanted, object, fields, folder)
             else:
                 limits = None if tail or deleted else where
-                rows, size, by = _by_jobs(job, org, soql, object, fields, folder, stage, wanted, limits, deleted)
+                parts = _Parts(object, tuple(fields), folder, _parts_of(earlier))
+                rows, size, by = _by_jobs(job, org, soql, parts, stage, wanted, limits, deleted)
+                digests = _noted(folder)
         except RequestError as error:
             raise _explained(error, object, org, soql) from error
     # What came is what the org says there is: a REST answer's totalSize, a job's numberRecordsProcessed.
-    reading = Reading(folder, rows, size, time.monotonic() - started, meter.calls, soql, rows, by)
+    seconds = time.monotonic() - started
+    reading = Reading(folder, rows, size, seconds, meter.calls, soql, rows, by, digests)
     files.write_json(folder / "manifest.json", reading.to_json())
     return reading
 
@@ -124,55 +135,97 @@ def _expected(job: SyncJob, org: Org, object: str, where: str, *, whole: bool) -
     return org.count(object, where or None)
 
 
-def _by_rest(raw: pl.DataFrame, object: str, fields: Sequence[Field], folder: UPath) -> tuple[int, int, str]:
+@dataclass(frozen=True)
+class _Parts:
+    """Where the pages of a read go: typed, each a part, those that an earlier read has taken from there."""
+
+    object: str
+    fields: tuple[Field, ...]
+    folder: UPath
+    earlier: Mapping[str, UPath]
+    """Digest -> part of an earlier read."""
+
+    def write(self, page: PageFile, name: str) -> tuple[int, str]:
+        """Write a page as a part: how many rows it has, and the digest of its text."""
+        digest = _digest(self.fields, page.path)
+        known = self.earlier.get(digest)
+        if known is not None and files.exists(known):
+            files.copy(known, self.folder / name)
+            return page.rows, digest
+        raw = pl.scan_csv(page.path, infer_schema=False, null_values="")
+        return _write_part(raw, self.object, self.fields, self.folder / name, page.bytes, page.rows), digest
+
+
+def _parts_of(folder: UPath | None) -> dict[str, UPath]:
+    done = None if folder is None else recorded(folder)
+    return {} if done is None else {digest: done.folder / name for name, digest in done.digests.items()}
+
+
+def _digest(fields: Sequence[Field], text: Path | bytes) -> str:
+    """SHA-256 of what a part is made of: the text, the fields by which it is typed, the version that types it."""
+    made = hashlib.sha256(repr([__version__, [(field.name, str(dtype(field))) for field in fields]]).encode())
+    if isinstance(text, bytes):
+        made.update(text)
+        return made.hexdigest()
+    with text.open("rb") as file:
+        return hashlib.file_digest(file, lambda: made).hexdigest()
+
+
+def _noted(folder: UPath) -> dict[str, str]:
+    """Part -> digest of the pages of all jobs of a read."""
+    cursors = (files.read_json(folder / name) for name in files.names(folder) if name.startswith("cursor"))
+    return {name: digest for cursor in cursors if cursor for name, digest in cursor.get("digests", {}).items()}
+
+
+def _by_rest(
+    raw: pl.DataFrame, object: str, fields: Sequence[Field], folder: UPath
+) -> tuple[int, int, str, dict[str, str]]:
     raw = raw.select([field.name for field in fields])
-    rows = _write_part(raw.lazy(), object, fields, folder / "part-00000.parquet")
-    return rows, int(raw.estimated_size()), "REST"
+    name = "part-00000.parquet"
+    rows = _write_part(raw.lazy(), object, fields, folder / name)
+    return rows, int(raw.estimated_size()), "REST", {name: _digest(fields, raw.write_csv().encode())}
 
 
 def _by_jobs(
     job: SyncJob,
     org: Org,
     soql: str,
-    object: str,
-    fields: Sequence[Field],
-    folder: UPath,
+    parts: _Parts,
     stage: str,
     counted: int,
     where: str | None,
     deleted: bool,
 ) -> tuple[int, int, str]:
     """By one query job, or by one for each range of ids where they are very many and `where` says which rows there are."""
+    object, folder = parts.object, parts.folder
     begun = files.exists(folder / "cursor.json")
     if where is not None and not begun and (has_ranges(folder) or counted > job.options.split_rows):
 
         def one(condition: str, tag: str, rows: int) -> tuple[int, int]:
-            text = f"SELECT {', '.join(field.name for field in fields)} FROM {object} WHERE {condition}"
-            return _by_bulk(job, org, text, object, fields, folder, stage, rows, deleted, tag)[:2]
+            text = f"SELECT {', '.join(field.name for field in parts.fields)} FROM {object} WHERE {condition}"
+            return _by_bulk(job, org, text, parts, stage, rows, deleted, tag)[:2]
 
         found = in_ranges(job, org, object, where, folder, one)
         if found is not None:
             return found.rows, found.bytes, f"Bulk 2.0 in {found.ranges} ranges of ids"
-    return _by_bulk(job, org, soql, object, fields, folder, stage, counted, deleted)
+    return _by_bulk(job, org, soql, parts, stage, counted, deleted)
 
 
 def _by_bulk(
     job: SyncJob,
     org: Org,
     soql: str,
-    object: str,
-    fields: Sequence[Field],
-    folder: UPath,
+    parts: _Parts,
     stage: str,
     counted: int,
     deleted: bool,
     tag: str = "",
 ) -> tuple[int, int, str]:
     """By one query job; `tag` stands in the names of the files of one of several."""
-    bulk = BulkQuery(org)
+    bulk, object, folder = BulkQuery(org), parts.object, parts.folder
     with org.job_slot():
         cursor = _cursor(bulk, soql, folder, "queryAll" if deleted else "query", tag)
-        fresh = None if cursor["pages"] else counted * len(fields)
+        fresh = None if cursor["pages"] else counted * len(parts.fields)
         query_job = bulk.wait(cursor["job_id"], job.cancelled, cells=fresh)
     done = [PageFile.from_json(item) for item in cursor["pages"]]
     with scratch() as place:
@@ -184,9 +237,8 @@ def _by_bulk(
             cancelled=job.cancelled,
             processed=query_job.processed,
         ):
-            raw = pl.scan_csv(page.path, infer_schema=False, null_values="")
-            part = folder / f"part-{tag}{page.index:05d}.parquet"
-            rows = _write_part(raw, object, fields, part, page.bytes, page.rows)
+            name = f"part-{tag}{page.index:05d}.parquet"
+            rows, digest = parts.write(page, name)
             if rows != page.rows:
                 raise TransientError(
                     f"{object} of {org.alias}: page {page.index} says {page.rows} rows, its text holds {rows}. "
@@ -194,6 +246,7 @@ def _by_bulk(
                 )
             done.append(page)
             cursor["pages"].append(page.to_json())
+            cursor.setdefault("digests", {})[name] = digest
             files.write_json(_cursor_path(folder, tag), cursor)
             page.path.unlink()
             total = sum(item.rows for item in done)

@@ -38,7 +38,7 @@ def reference_map(job: SyncJob, run: Run, name: str) -> pl.LazyFrame:
     Asked of both orgs once a run and kept in the store. A source record without counterpart gets the rule's
     default where it has one (`how` is "default").
     """
-    path = _path(run, name)
+    path = references_path(run, name)
     if not files.exists(path):
         files.write_parquet(path, _resolve(job, job.plan.references[name]))
     return files.scan(path, SCHEMA)
@@ -46,10 +46,10 @@ def reference_map(job: SyncJob, run: Run, name: str) -> pl.LazyFrame:
 
 def resolve_references(job: SyncJob, run: Run) -> None:
     """As `reference_map` of every reference of the plan, with the orgs asked for several objects at once."""
-    missing = [rule for name, rule in job.plan.references.items() if not files.exists(_path(run, name))]
+    missing = [rule for name, rule in job.plan.references.items() if not files.exists(references_path(run, name))]
     sources, targets = _rows(job, job.source, missing), _rows(job, job.target, missing)
     for rule, source, target in zip(missing, sources, targets, strict=True):
-        files.write_parquet(_path(run, rule.object), _resolved(job, rule, source, target))
+        files.write_parquet(references_path(run, rule.object), _resolved(job, rule, source, target))
 
 
 def resolved_anew(job: SyncJob, name: str) -> pl.DataFrame:
@@ -59,14 +59,15 @@ def resolved_anew(job: SyncJob, name: str) -> pl.DataFrame:
 
 def standard_price_book(job: SyncJob, run: Run) -> pl.LazyFrame:
     """The pair of the two orgs' standard price books, which always exist and cannot be inserted."""
-    path = _path(run, "StandardPricebook2")
+    path = references_path(run, "StandardPricebook2")
     if not files.exists(path):
         rule = ReferenceRule("Pricebook2", by=(("IsStandard",),), where="IsStandard = true")
         files.write_parquet(path, _resolve(job, rule))
     return files.scan(path, SCHEMA)
 
 
-def _path(run: Run, name: str) -> UPath:
+def references_path(run: Run, name: str) -> UPath:
+    """Where a run keeps the pairs of a reference object."""
     return run.folder / "references" / f"{name}.parquet"
 
 

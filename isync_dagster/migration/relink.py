@@ -9,6 +9,7 @@ from upath import UPath
 
 from isync_dagster.errors import ConfigError
 from isync_dagster.migration.automation import ensure_off
+from isync_dagster.migration.carried import take_second_pass
 from isync_dagster.migration.chunks import cut
 from isync_dagster.migration.contention import siblings_together
 from isync_dagster.migration.decisions import pairs_of
@@ -101,7 +102,8 @@ def _write_rows(job: SyncJob, run: Run, plan: ObjectPlan) -> pl.LazyFrame:
     if not files.exists(path):
         prove_lookups(job, run, plan.deferred)
         # Decided once: a resume that resolved anew could cut other chunks than those that are planned already.
-        _decide(job, run, plan, path)
+        if not take_second_pass(job, run, plan, path.name):
+            _decide(job, run, plan, path)
     written = files.scan(path)
     late = {lookup.target.name for lookup in plan.deferred}
     pending = pending_links(written, plan).filter(pl.col("field").is_in(sorted(late)))

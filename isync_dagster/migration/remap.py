@@ -9,6 +9,7 @@ import polars as pl
 
 from isync_dagster.errors import ConfigError, MissingParentError
 from isync_dagster.migration.caps import guard_caps
+from isync_dagster.migration.carried import ABOUT_BEFORE, anew_or_taken, take_decisions
 from isync_dagster.migration.contention import measure_order, sorted_by, told
 from isync_dagster.migration.decisions import waits_for_level, write_decided
 from isync_dagster.migration.extract import extracted
@@ -102,6 +103,9 @@ def remap_rows(job: SyncJob, run: Run, plan: ObjectPlan, measure: Measure) -> Ou
     there = target_rows(job, run, plan)
     gone = prove(job, run, plan.object)
     prove_lookups(job, run, [lookup for lookup in plan.lookups if not lookup.deferred and not lookup.kept])
+    base, why = take_decisions(job, run, plan)
+    if base is not None:
+        return _as_before(run, plan, base, measure)
     source = extracted(run, plan)
     order = measure_order(job, run, plan, source)
     rows = write_decided(job, run, plan, source, there, sorted_by(order, plan))
@@ -131,7 +135,24 @@ def remap_rows(job: SyncJob, run: Run, plan: ObjectPlan, measure: Measure) -> Ou
             **{mapping.target.name: (plan.object, mapping.source.name) for mapping in plan.fields},
             **{lookup.target.name: (plan.object, lookup.source.name) for lookup in plan.lookups},
         },
-        notes=(*told(order), *(f"not carried: {dropped.field} ({dropped.reason})" for dropped in plan.dropped)),
+        notes=(
+            *anew_or_taken(base, why),
+            *told(order),
+            *(f"not carried: {dropped.field} ({dropped.reason})" for dropped in plan.dropped),
+        ),
+    )
+
+
+def _as_before(run: Run, plan: ObjectPlan, base: Run, measure: Measure) -> Outcome:
+    """What remap recorded of the run that the decisions were taken from, as this run's own."""
+    before = remap_outcome(base, plan.object)
+    notes = (note for note in before.notes if not note.startswith(ABOUT_BEFORE))
+    return replace(
+        before,
+        run=run.number,
+        calls=measure.calls,
+        seconds=measure.seconds,
+        notes=(*anew_or_taken(base, ""), *notes),
     )
 
 

@@ -18,6 +18,10 @@ from isync_dagster.store import files
 from isync_dagster.store.runs import Run
 
 _SEED = 41
+CELLS_OPEN = 4_000_000
+"""Cells that may wait for their batches to fill while rows are dealt out to slices: some 50 bytes each."""
+LEAST_BATCH = 500
+"""Rows of a batch at least."""
 _SLICE = "_slice"
 
 
@@ -50,11 +54,14 @@ def cut_rows(rows: pl.LazyFrame, count: int, parent: str | None, scratch: Path) 
     # A row without the parent is tied to no other.
     which = pl.coalesce(parent, "Id").hash(_SEED) % count
     base = scratch / "slices"
-    rows.with_columns(which.alias(_SLICE)).sink_parquet(
-        pl.PartitionBy(base, key=_SLICE, include_key=False), compression="zstd", mkdir=True
+    # What is not a whole batch yet is held, of all slices at the same time.
+    batch = max(CELLS_OPEN // (count * len(rows.collect_schema())), LEAST_BATCH)
+    # Parquet would hold a row group of each slice, encoded, and as much again on its way (measured: three times as much).
+    rows.with_columns(which.alias(_SLICE)).sink_ipc(
+        pl.PartitionBy(base, key=_SLICE, include_key=False), compression="zstd", record_batch_size=batch, mkdir=True
     )
     folders = sorted(base.iterdir()) if base.exists() else []
-    slices = [pl.scan_parquet(sorted(folder.glob("*.parquet")), hive_partitioning=False) for folder in folders]
+    slices = [pl.scan_ipc(sorted(folder.glob("*.ipc"))) for folder in folders]
     return slices or [rows]
 
 

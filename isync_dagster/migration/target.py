@@ -49,22 +49,22 @@ def target_rows(job: SyncJob, run: Run, plan: ObjectPlan) -> pl.LazyFrame:
     No rows are read, and the frame is empty, where nothing can match.
     """
     read_target(job, run, [plan])
-    return reading.scan(_folder(run, plan), match_fields(plan))
+    return reading.scan(target_folder(run, plan), match_fields(plan))
 
 
 def read_target(job: SyncJob, run: Run, plans: Iterable[ObjectPlan]) -> None:
     """Read what `target_rows` gives of several objects: what has changed since an earlier run read it, all together."""
-    wanted = [plan for plan in plans if reading.recorded(_folder(run, plan)) is None and needs_match(job, plan)]
+    wanted = [plan for plan in plans if reading.recorded(target_folder(run, plan)) is None and needs_match(job, plan)]
     later: list[tuple[Base, ObjectPlan, UPath]] = []
     for plan in wanted:
-        folder = _folder(run, plan)
+        folder = target_folder(run, plan)
         base = None if files.names(folder) else _earlier(job, run, plan)
         if base is not None:
             later.append((base, plan, folder))
     for folder, why in lay(job, later).items():
         files.write_json(folder / "whole.json", {"why": why})
     for plan in wanted:
-        folder = _folder(run, plan)
+        folder = target_folder(run, plan)
         if reading.recorded(folder) is not None:
             continue
         fields = stamped(job, plan.target_object, match_fields(plan))
@@ -80,19 +80,20 @@ def _earlier(job: SyncJob, run: Run, plan: ObjectPlan) -> Base | None:
     fields = stamped(job, plan.target_object, match_fields(plan))
     for before in reversed(job.store.runs(job.key).list()):
         if before.number < run.number:
-            base = base_in(_folder(before, plan), plan.target_object, fields)
+            base = base_in(target_folder(before, plan), plan.target_object, fields)
             if base is not None:
                 return base
     return None
 
 
-def _folder(run: Run, plan: ObjectPlan) -> UPath:
+def target_folder(run: Run, plan: ObjectPlan) -> UPath:
+    """Where the target's rows lie as they were read to match."""
     return run.folder / "target" / plan.object
 
 
 def known_before(run: Run, plan: ObjectPlan) -> pl.LazyFrame:
     """`Id` of the target's rows as they were read to match, before the run sent any row of the object."""
-    return reading.scan(_folder(run, plan), match_fields(plan)).select("Id")
+    return reading.scan(target_folder(run, plan), match_fields(plan)).select("Id")
 
 
 def reread(
@@ -111,7 +112,7 @@ def reread(
     fields += [field for field in stamp_fields(job, plan.target_object) if field.name not in known]
     started = {"at": job.store.clock(), "by_target": job.target.time_passed()}
     matched = stamped(job, plan.target_object, match_fields(plan))
-    base = None if job.options.thorough else base_in(_folder(run, plan), plan.target_object, matched)
+    base = None if job.options.thorough else base_in(target_folder(run, plan), plan.target_object, matched)
     few = base is not None and written <= base.rows // SHARE and {f.name for f in fields} <= {f.name for f in matched}
     if base is not None and few and not lay(job, [(base, plan, folder)]):
         files.write_json(started_path(run, plan), started)

@@ -115,6 +115,31 @@ class IdMap(DurableLog):
         lost = ever.join(there, left_on="target_id", right_on="Id", how="anti").select("source_id").unique()
         return self.read(object, lost).join(there, left_on="target_id", right_on="Id", how="anti")
 
+    def sequence(self, object: str) -> int:
+        """How far the map of `object` is written: the newest part's number, 0 where there is none."""
+        return max((sequence for _, _, sequence, _ in self._parts(object)), default=0)
+
+    def since(self, object: str, sequence: int) -> pl.LazyFrame | None:
+        """`source_id` of the records of `object` that have another counterpart than at that number, or none any more.
+
+        None where nothing was written since. What was written once more as it stood is no change; no more is held than what
+        was written since.
+        """
+        parts = self._parts(object)
+        if all(number <= sequence for _, _, number, _ in parts):
+            return None
+        ids = files.scan_files([path for _, _, number, path in parts if number > sequence], self._schema())
+        now = self.read(object, ids.select("source_id").unique()).select("source_id", "target_id")
+        rows = self.history(object).filter(pl.col("_sequence") <= sequence)
+        before = (
+            rows.join(ids.select("source_id").unique(), on="source_id", how="semi")
+            .group_by("source_id")
+            .agg(pl.col("target_id", "gone").max_by("_sequence"))
+            .filter(pl.col("gone").is_null())
+        )
+        same = now.join(before, on=["source_id", "target_id"], how="semi")
+        return ids.select("source_id").unique().join(same, on="source_id", how="anti")
+
     def target_objects(self, object: str) -> list[str]:
         """The objects of the target that records of `object` were ever mapped to."""
         named = self.history(object).select(pl.col("target_object").drop_nulls().unique())

@@ -1,0 +1,288 @@
+"""What a repeat takes over from the run before: findings, decisions and verdicts of objects of which nothing has changed.
+
+A run that finds the same rows in the source, the same in the target, and the same counterparts of everything that they
+point at, comes to the same decisions. So where all of that is proven of an object, what the run before recorded of it is
+given a second place in this run instead of being worked out anew; each stage asks for itself. It is proven by
+
+- the digests of the text that came from the source (`reading`), page by page;
+- the read of the target, which found nothing saved, removed or added since the run before read it (`changes`);
+- the references by natural key, which are equal;
+- the id maps: of what was added since the run before looked at them, the rows name nothing.
+
+Only what needs no call is taken over: where the run before sent a row, or a row was refused, the object is decided anew.
+
+    carried/inputs.json      the run that is the base, or why there is none; how far each id map was written
+    carried/<Object>.json    the run that the decisions of an object are taken from, or why they are not
+    carried/<Object>-relink.json    the same of its second pass
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import polars as pl
+from upath import UPath
+
+from isync_dagster import __version__
+from isync_dagster.migration import reading
+from isync_dagster.migration.changes import same_as
+from isync_dagster.migration.cleanup import cleaned_kinds
+from isync_dagster.migration.extract import extract_folders
+from isync_dagster.migration.model import State, SyncJob, Verdict
+from isync_dagster.migration.references import references_path
+from isync_dagster.migration.target import target_folder, verify_folder
+from isync_dagster.plan.model import Lookup, ObjectPlan, Policy
+from isync_dagster.records.ids import to18
+from isync_dagster.store import files
+from isync_dagster.store.rollbacks import rollbacks
+from isync_dagster.store.runs import Run, RunState
+
+STANDING = frozenset({State.IDENTICAL, State.EXISTING, State.SKIPPED, State.DROPPED, State.BLOCKED})
+"""States of records that nothing was sent for."""
+BY_PARENT = frozenset({State.DROPPED, State.BLOCKED})
+"""States whose reason may be what became of a parent."""
+JUDGED = " Judged in run "
+ABOUT_BEFORE = ("taken over from run", "decided anew:")
+
+
+def note_inputs(job: SyncJob, run: Run) -> None:
+    """Keep what a later run must know to rest on this one, and which run this one rests on; once, before it decides."""
+    path = run.folder / "carried" / "inputs.json"
+    if files.exists(path):
+        return
+    base, why = (None, "") if job.reads_only else _base(job, run)
+    id_map = job.store.idmap(job.plan.source_org_id, job.plan.target_org_id)
+    written = {name: id_map.sequence(name) for name in sorted(_pointed_at(job.plan.objects_in(job.phase)))}
+    noted = {"version": __version__, "base": None if base is None else base.number, "why": why, "id_maps": written}
+    files.write_json(path, noted)
+
+
+def same_rows(job: SyncJob, run: Run, plan: ObjectPlan) -> tuple[Run | None, str]:
+    """The run before, where the object's rows in source and target and its references are as they were in it; else why not.
+
+    Both are empty where there is no run to rest on. The target's rows have been read to match.
+    """
+    inputs = _inputs(run)
+    base = None if inputs.get("base") is None else job.store.runs(job.key).get(int(inputs["base"]))
+    if base is None:
+        return None, str(inputs.get("why", ""))
+    if (came := _contents(run, plan)) is None or came != _contents(base, plan):
+        return None, "rows of the source have changed"
+    there = target_folder(run, plan)
+    if (files.names(there) or files.names(target_folder(base, plan))) and same_as(there) != base.folder.name:
+        return None, "rows of the target have changed"
+    for name in sorted({name for lookup in plan.lookups for name in lookup.references} | _books(plan)):
+        if not _equal(references_path(run, name), references_path(base, name)):
+            return None, f"the {name} records that lookups are resolved by have changed"
+    own = _added(job, base, plan.object)
+    if own is not None and _names_any(_ids(run, plan), own):
+        return None, "counterparts of its records have changed"
+    return base, ""
+
+
+def take_decisions(job: SyncJob, run: Run, plan: ObjectPlan) -> tuple[Run | None, str]:
+    """Give the decided rows of the run before a place in this one, where they stand; else why they do not, in words.
+
+    The defaults of the plan's lookups are target ids. What is found is kept for the stages that come after.
+    """
+    base, why = _same_decisions(job, run, plan)
+    if base is not None:
+        files.remove_tree(run.remap_folder(plan.object))
+        for name in files.names(base.remap_folder(plan.object)):
+            if name != "manifest.json":
+                files.copy(base.remap_folder(plan.object) / name, run.remap_folder(plan.object) / name)
+    defaults = _defaults(plan)
+    _note(run, plan.object, base, why, {"defaults": defaults} if defaults else {})
+    return base, why
+
+
+def take_second_pass(job: SyncJob, run: Run, plan: ObjectPlan, rows: str) -> bool:
+    """Give the rows of the second pass (a file `rows` of its folder) a place in this run, where they stand."""
+    base = taken_from(job, run, plan.object)
+    if base is None:
+        return False
+    there = base.folder / "relink" / plan.object / rows
+    if not files.exists(there):
+        why = f"run {base.number} has no second pass of it"
+    elif _names_added(job, run, base, plan, plan.deferred):
+        why = "counterparts of what its lookups point at have changed"
+    else:
+        files.copy(there, run.folder / "relink" / plan.object / rows)
+        _note(run, f"{plan.object}-relink", base, "", {})
+        return True
+    _note(run, f"{plan.object}-relink", None, why, {})
+    return False
+
+
+def taken_from(job: SyncJob, run: Run, object: str) -> Run | None:
+    """The run that the decisions on an object were taken from, or None where this one made them."""
+    noted = files.read_json(_path(run, object)) or {}
+    return None if noted.get("from") is None else job.store.runs(job.key).get(int(noted["from"]))
+
+
+def may_stand(job: SyncJob, run: Run, plan: ObjectPlan, names: Sequence[str]) -> tuple[Verdict, ...]:
+    """The verdicts `names` of the run before, as this run's own, where nothing but the target can have changed since.
+
+    None of them where decisions were made anew, one did not pass, or more is asked for than the run before judged.
+    """
+    base = taken_from(job, run, plan.object)
+    if (
+        base is None
+        or job.options.thorough
+        or (plan.has_relink and not files.exists(_path(run, f"{plan.object}-relink")))
+    ):
+        return ()
+    if plan.has_relink and taken_from(job, run, f"{plan.object}-relink") is None:
+        return ()
+    judged_by = base.plan()["settings"].get("validation")
+    if judged_by != job.plan.settings.model_dump(mode="json").get("validation"):
+        return ()
+    found = [files.read_json(base.layout.verdict(plan.object, name)) for name in names]
+    verdicts = [Verdict.from_json(data) for data in found if data is not None and data["passed"]]
+    if len(verdicts) < len(names):
+        return ()
+    return tuple(_as_of(verdict, run, base) for verdict in verdicts)
+
+
+def still_stands(run: Run, plan: ObjectPlan) -> bool:
+    """True where the re-read of the target found it as it was when it was read to match."""
+    return same_as(verify_folder(run, plan)) == run.folder.name
+
+
+def anew_or_taken(base: Run | None, why: str) -> tuple[str, ...]:
+    """Whether decisions were taken over, and why not, in words; nothing where there is no run before."""
+    if base is not None:
+        return (f"{ABOUT_BEFORE[0]} {base.number}: nothing has changed since",)
+    return (f"{ABOUT_BEFORE[1]} {why}",) if why else ()
+
+
+# ── how ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _base(job: SyncJob, run: Run) -> tuple[Run | None, str]:
+    """The run before this one, where it was brought to its end by the same plan and nothing was done to it since."""
+    earlier = [item for item in job.store.runs(job.key).list() if item.number < run.number]
+    if not earlier:
+        return None, ""
+    base = earlier[-1]
+    state = base.state
+    if state not in (RunState.CLOSED, RunState.ACCEPTED):
+        return None, f"run {base.number} is {state}"
+    if base.plan() != run.plan():
+        return None, f"the template, or a describe snapshot, is not that of run {base.number}"
+    if base.retries() or files.names(base.folder / "heal") or rollbacks(base):
+        return None, f"rows of run {base.number} were sent again, filled or undone after it"
+    if cleaned_kinds(base):
+        return None, f"what run {base.number} kept was cleaned up"
+    if _inputs(base).get("version") != __version__:
+        return None, f"run {base.number} was made by another version"
+    return base, ""
+
+
+def _same_decisions(job: SyncJob, run: Run, plan: ObjectPlan) -> tuple[Run | None, str]:
+    base, why = same_rows(job, run, plan)
+    if base is None:
+        return None, why
+    states = set(base.audit(plan.object).states())
+    if not files.names(base.remap_folder(plan.object)) or not states <= STANDING:
+        return None, f"run {base.number} sent rows of it"
+    if _defaults(plan) != (files.read_json(_path(base, plan.object)) or {}).get("defaults", {}):
+        return None, "the default of a lookup is another record"
+    anew = [name for name in plan.parents if job.in_phase(name) and taken_from(job, run, name) is None]
+    if anew and states & BY_PARENT:
+        return None, f"rows of it were blocked or dropped, and {anew[0]} was decided anew"
+    if _names_added(job, run, base, plan, [lookup for lookup in plan.lookups if not lookup.deferred]):
+        return None, "counterparts of what its lookups point at have changed"
+    return base, ""
+
+
+def _contents(run: Run, plan: ObjectPlan) -> list[list[str]] | None:
+    """The digests of the pages of each read that makes an extract; None where a part has none."""
+    found = []
+    for folder in extract_folders(run, plan):
+        done = reading.recorded(folder)
+        if done is None or {name for name in files.names(folder) if name.startswith("part-")} != set(done.digests):
+            return None
+        found.append(sorted(done.digests.values()))
+    return found
+
+
+def _names_added(job: SyncJob, run: Run, base: Run, plan: ObjectPlan, lookups: Iterable[Lookup]) -> bool:
+    """True where a row points, by one of the lookups, at a record whose counterpart was written down since `base` looked."""
+    for lookup in lookups:
+        if lookup.kept:
+            continue
+        for name in dict.fromkeys((*lookup.parents, *lookup.others)):
+            added = _added(job, base, name)
+            if added is not None and _names_any(_ids(run, plan, lookup.source.name), added):
+                return True
+    return False
+
+
+def _added(job: SyncJob, base: Run, object: str) -> pl.LazyFrame | None:
+    """`source_id` of what was written into an id map since `base` looked at it; None where nothing was."""
+    known = _inputs(base).get("id_maps", {}).get(object)
+    return job.store.idmap(job.plan.source_org_id, job.plan.target_org_id).since(object, -1 if known is None else known)
+
+
+def _ids(run: Run, plan: ObjectPlan, column: str = "Id") -> pl.LazyFrame:
+    parts = [
+        path / name for path in extract_folders(run, plan) for name in files.names(path) if name.startswith("part-")
+    ]
+    frame = files.scan(parts, {column: pl.String()})
+    return frame.select(source_id=to18(pl.col(column))).drop_nulls()
+
+
+def _names_any(ids: pl.LazyFrame, added: pl.LazyFrame) -> bool:
+    return not ids.join(added, on="source_id", how="semi").head(1).collect().is_empty()
+
+
+def _pointed_at(plans: Iterable[ObjectPlan]) -> set[str]:
+    return {
+        name
+        for plan in plans
+        for name in (plan.object, *(name for lookup in plan.lookups for name in (*lookup.parents, *lookup.others)))
+    }
+
+
+def _books(plan: ObjectPlan) -> set[str]:
+    return (
+        {"StandardPricebook2"}
+        if plan.object == "Pricebook2" or plan.wave_rule == "standard_price_book_first"
+        else set()
+    )
+
+
+def _equal(one: UPath, other: UPath) -> bool:
+    """True where two small files of references have the same rows; where neither is there, too."""
+    if not (files.exists(one) and files.exists(other)):
+        return files.exists(one) == files.exists(other)
+    frames = [files.scan(path).collect() for path in (one, other)]
+    first, second = (frame.sort(frame.columns) for frame in frames)
+    return first.equals(second)
+
+
+def _defaults(plan: ObjectPlan) -> dict[str, str]:
+    """The target ids that a missing parent becomes, by field."""
+    found = {lookup.target.name: lookup.default for lookup in plan.lookups if lookup.policy is Policy.DEFAULT}
+    return {name: str(default) for name, default in sorted(found.items())}
+
+
+def _as_of(verdict: Verdict, run: Run, base: Run) -> Verdict:
+    plain, _, judged = verdict.text.partition(JUDGED)
+    number = judged.split(":")[0] if judged else str(base.number)
+    text = f"{plain}{JUDGED}{number}: nothing has changed since."
+    return Verdict.from_json({**verdict.to_json(), "run": run.number, "text": text})
+
+
+def _inputs(run: Run) -> dict[str, Any]:
+    return files.read_json(run.folder / "carried" / "inputs.json") or {}
+
+
+def _note(run: Run, name: str, base: Run | None, why: str, more: dict[str, Any]) -> None:
+    files.write_json(_path(run, name), {"from": None if base is None else base.number, "why": why, **more})
+
+
+def _path(run: Run, name: str) -> UPath:
+    return run.folder / "carried" / f"{name}.json"
