@@ -14,6 +14,8 @@ has slipped through between the calls, the object is read whole.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -39,6 +41,8 @@ SECOND = timedelta(seconds=2)
 """What a stamp does not tell apart: orgs stamp whole seconds."""
 WHOLE_EVERY = timedelta(days=30)
 """How long reads rest on the last whole one."""
+SIDE_BY_SIDE = 4
+"""Objects of which what was saved is looked at at the same time."""
 SHARE = 4
 """Where more than one row in so many has changed, the object is read whole."""
 
@@ -149,10 +153,13 @@ def lay(job: SyncJob, wanted: Sequence[tuple[Base, ObjectPlan, UPath]]) -> dict[
         for item in open_:
             why |= lay(job, [item])
         return why
-    seen: list[tuple[Base, ObjectPlan, UPath, _Seen | str]] = []
-    for base, plan, folder in open_:
-        given = [next(answers) for _ in _questions(job, base)]
-        seen.append((base, plan, folder, _look(job, base, given, folder)))
+    given = [[next(answers) for _ in _questions(job, base)] for base, _, _ in open_]
+    with ThreadPoolExecutor(SIDE_BY_SIDE, thread_name_prefix="changes") as pool:
+        looks = [
+            pool.submit(copy_context().run, _look, job, base, answer, folder)
+            for (base, _, folder), answer in zip(open_, given, strict=True)
+        ]
+    seen = [(*item, look.result()) for item, look in zip(open_, looks, strict=True)]
     # A record that a lookup pointed at is gone: whether emptying that lookup is told by a stamp is not relied on.
     lost = {base.object for base, _, _, found in seen if isinstance(found, str) or len(found.gone)}
     for base, plan, folder, found in seen:
@@ -282,6 +289,10 @@ def _values(job: SyncJob, base: Base, changed: pl.DataFrame, folder: UPath) -> p
 
 def _copy(base: Base, replaced: pl.Series, folder: UPath) -> int:
     """The base's rows but for the replaced ones; how many. A part that has none of those is taken as it is."""
+    if replaced.is_empty():
+        for name in _parts(base):
+            files.copy(base.folder / name, folder / name)
+        return base.rows
     rows = 0
     for name in _parts(base):
         part = files.scan(base.folder / name)
