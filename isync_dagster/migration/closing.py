@@ -13,6 +13,8 @@ older stamp than it has: then a rollback leaves it alone, as it should.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -36,6 +38,8 @@ AROUND = timedelta(hours=1)
 """How long before a run was opened a search for what it wrote begins: the clocks of orgs and workers may differ."""
 ASK_BY_ID = 400
 """Up to so many records are read by id; more by one read of what was touched since the run was opened."""
+SIDE_BY_SIDE = 4
+"""Objects whose later stamps are read at the same time."""
 MARGIN = timedelta(seconds=5)
 """What is added to both ends of a time in which rows were sent: orgs stamp whole seconds, by their own clock."""
 
@@ -207,10 +211,11 @@ def _read_later(job: SyncJob, run: Run, later: list[tuple[ObjectPlan, datetime]]
         for plan, fields, where in asked
     ]
     answers = job.target.queries(texts, most=reading.REST_ROWS)
-    for (plan, fields, where), rows in zip(asked, answers, strict=True):
+
+    def keep(plan: ObjectPlan, fields: tuple[Field, ...], where: str, rows: pl.DataFrame | int) -> None:
         if isinstance(rows, pl.DataFrame):
             _keep(run, plan, typed(rows.select([field.name for field in fields]).lazy(), fields))
-            continue
+            return
         folder = _folder(run, plan.object) / "later"
         target = plan.target_object
         reading.read(
@@ -218,6 +223,14 @@ def _read_later(job: SyncJob, run: Run, later: list[tuple[ObjectPlan, datetime]]
         )
         _keep(run, plan, reading.scan(folder, fields))
         files.remove_tree(folder)
+
+    with ThreadPoolExecutor(SIDE_BY_SIDE, thread_name_prefix="closing") as pool:
+        kept = [
+            pool.submit(copy_context().run, keep, plan, fields, where, rows)
+            for (plan, fields, where), rows in zip(asked, answers, strict=True)
+        ]
+    for one in kept:
+        one.result()
 
 
 def _keep(run: Run, plan: ObjectPlan, later: pl.LazyFrame | None) -> None:

@@ -18,6 +18,7 @@ from isync_dagster.salesforce.calls import Call, OrgCalls
 from isync_dagster.salesforce.meter import active_meters
 
 _CHUNK = 1 << 20
+_PASSED_OVER = bytes(set(range(256)) - set(b'"\n'))
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,8 @@ class RecordCounter:
         """Take the next bytes of the stream."""
         if not piece:
             return
-        parts = piece.split(b'"')
+        # Of the text only what counts; two quotes with nothing between them that counts leave the state as it is.
+        parts = piece.translate(None, _PASSED_OVER).replace(b'""', b"").split(b'"')
         outside = parts[1::2] if self._quoted else parts[::2]
         self._records += b"".join(outside).count(b"\n")
         # an odd number of quotes flips the state; a doubled quote inside a value flips it twice
