@@ -14,11 +14,12 @@ from isync_dagster.migration.model import State, SyncJob
 from isync_dagster.migration.settling import made_since
 from isync_dagster.plan.model import ObjectPlan
 from isync_dagster.records.pairing import pair, pair_distinct
-from isync_dagster.salesforce.bulk_ingest import BulkIngest
+from isync_dagster.salesforce.bulk_ingest import BulkIngest, ResultKind
 from isync_dagster.store import files
 from isync_dagster.store.ledger import Entry
 from isync_dagster.store.scratch import scratch
 
+KINDS: tuple[ResultKind, ...] = ("successful", "failed")
 ROW_BYTES = 200
 """What a row's number, hash and result take while they are paired."""
 
@@ -41,9 +42,10 @@ class Results:
         if entry.payload["way"] == "collections":
             answers = files.scan(self.attempts.answers_path(number, entry.attempt)).collect()
             return from_answers(answers, entry.payload["operation"]), none
+        nothing = pl.DataFrame(schema=known_schema()), none
         with scratch() as place:
-            parts = []
-            for kind in ("successful", "failed"):
+            parts: list[pl.LazyFrame] = []
+            for kind in KINDS:
                 path = place / f"{kind}.csv"
                 try:
                     count = self.bulk.results(entry.payload["job_id"], kind, path)
@@ -51,12 +53,15 @@ class Results:
                     if error.details.get("status") != 404:
                         raise
                     # Results live 7 days; without them every row is settled against the target.
-                    return pl.DataFrame(schema=known_schema()), none
+                    return nothing
                 if count:
                     parts.append(pl.scan_csv(path, infer_schema=False, null_values=""))
-            if not parts:
-                return pl.DataFrame(schema=known_schema()), none
-            return self._paired(number, entry, pl.concat(parts, how="diagonal"))
+                if kind == KINDS[0] and count == entry.payload["sent_rows"]:
+                    known, ids = self._paired(number, entry, parts[0])
+                    if known.height == count:
+                        # Every row is answered: there is none that can be among the others.
+                        return known, ids
+            return self._paired(number, entry, pl.concat(parts, how="diagonal")) if parts else nothing
 
     def _paired(self, number: int, entry: Entry, results: pl.LazyFrame) -> tuple[pl.DataFrame, pl.Series]:
         rows, operation = self.ledger.rows(number, entry.attempt), entry.payload["operation"]
