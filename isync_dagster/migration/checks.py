@@ -10,22 +10,24 @@ import polars as pl
 from isync_dagster.errors import ConfigError
 from isync_dagster.migration.carried import may_stand, still_stands
 from isync_dagster.migration.cleanup import missing_of
+from isync_dagster.migration.dealing import deal
 from isync_dagster.migration.extract import extracted
 from isync_dagster.migration.lastlook import AT_LAST, LastLook
-from isync_dagster.migration.links import States, buckets, link_totals
+from isync_dagster.migration.links import States, link_totals, parts_of
 from isync_dagster.migration.load import errors_in
-from isync_dagster.migration.mapped import FOLLOWED, left_alone, out_of_sight
 from isync_dagster.migration.memory import memory
-from isync_dagster.migration.model import IN_TARGET, LinkState, State, SyncJob, Verdict
+from isync_dagster.migration.model import LinkState, State, SyncJob, Verdict
 from isync_dagster.migration.names import named
+from isync_dagster.migration.record_count import keep_verdict, record_count
 from isync_dagster.migration.relink import is_planned
 from isync_dagster.migration.remap import has_rows, remap_outcome
 from isync_dagster.migration.runs import latest_run
 from isync_dagster.migration.target import reread
 from isync_dagster.migration.threshold import allowed_rejects
 from isync_dagster.plan.model import Lookup, ObjectPlan
-from isync_dagster.store import files
+from isync_dagster.store.audit import RANKED, latest_of
 from isync_dagster.store.runs import Run, RunState
+from isync_dagster.store.scratch import scratch
 
 WRONG_SHOWN = 10
 """Wrong lookups of one field that a check lists."""
@@ -44,29 +46,32 @@ def check_conservation(job: SyncJob, object: str) -> Verdict:
     if run is None:
         return _no_run(job, object, "conservation")
     ids = extracted(run, plan).select(source_id="Id")
+    log = run.audit(object).read().select(*RANKED, "state")
     rows = strange = missing = 0
     states: dict[str, int] = {}
     without: list[dict[str, Any]] = []
-    pieces, size = buckets(run, plan)
-    for bucket in pieces:
-        mine = ids if bucket.count == 1 else ids.filter(bucket.holds("source_id"))
-        latest = run.audit(object).latest(where=None if bucket.count == 1 else bucket.holds("source_id"))
-        # Together, so that the log is laid out once; counts and ten ids come back.
-        with memory().share(size):
-            total, counted, lost, found, foreign = pl.collect_all(
-                [
-                    mine.select(pl.len()),
-                    latest.group_by("state").len().sort("state"),
-                    mine.join(latest, on="source_id", how="anti").select("source_id").head(10),
-                    mine.join(latest, on="source_id", how="semi").select(pl.len()),
-                    latest.join(mine, on="source_id", how="anti").select(pl.len()),
-                ]
-            )
-        rows, strange = rows + int(total.item()), strange + int(foreign.item())
-        missing += int(total.item()) - int(found.item())
-        for state, count in counted.iter_rows():
-            states[str(state)] = states.get(str(state), 0) + int(count)
-        without += lost.head(10 - len(without)).to_dicts()
+    count, size = parts_of(run, plan)
+    with scratch() as place:
+        by = pl.col("source_id")
+        dealt = zip(deal(ids, by, count, place / "ids"), deal(log, by, count, place / "log"), strict=True)
+        for mine, logged in dealt:
+            latest = latest_of(logged)
+            # Together, so that the log is laid out once; counts and ten ids come back.
+            with memory().share(size):
+                total, counted, lost, found, foreign = pl.collect_all(
+                    [
+                        mine.select(pl.len()),
+                        latest.group_by("state").len().sort("state"),
+                        mine.join(latest, on="source_id", how="anti").select("source_id").head(10),
+                        mine.join(latest, on="source_id", how="semi").select(pl.len()),
+                        latest.join(mine, on="source_id", how="anti").select(pl.len()),
+                    ]
+                )
+            rows, strange = rows + int(total.item()), strange + int(foreign.item())
+            missing += int(total.item()) - int(found.item())
+            for state, number in counted.iter_rows():
+                states[str(state)] = states.get(str(state), 0) + int(number)
+            without += lost.head(10 - len(without)).to_dicts()
     states = dict(sorted(states.items()))
     links = link_totals(run, plan)
     unaccounted = int(links.filter(pl.col("state").is_null())["rows"].sum()) if links.height else 0
@@ -82,7 +87,7 @@ def check_conservation(job: SyncJob, object: str) -> Verdict:
             f"{unaccounted:,} lookups without a state, {unknown:,} unknown."
         )
     )
-    return _verdict(
+    return keep_verdict(
         job,
         run,
         object,
@@ -108,7 +113,7 @@ def check_rejected_rows(job: SyncJob, object: str) -> Verdict:
     text = f"{failed:,} rows refused, {blocked:,} blocked; {allowed:,} are allowed."
     if stuck:
         text += f" {stuck:,} rows are not sent yet."
-    return _verdict(
+    return keep_verdict(
         job,
         run,
         object,
@@ -134,18 +139,25 @@ def verify_target(job: SyncJob, object: str) -> tuple[Verdict, ...]:
     there = written + decided.get("identical", 0) + decided.get("existing", 0)
     if stood := _still_standing(job, run, plan, late, there):
         return stood
-    states = States.write(run, plan)
-    last = LastLook(job, run, plan, states.all) if not plan.has_relink or is_planned(run, object) else None
-    names = [lookup.target.name for lookup in plan.lookups] + (last.wanted() if last else [])
-    rows = reread(job, run, plan, dict.fromkeys(names), at_least=there, written=written)
-    soon = [lookup for lookup in plan.lookups if not lookup.deferred]
-    found = [_record_count(job, run, plan, rows), _relationships(job, run, plan, states, rows, soon, "relationships")]
-    if last is None:
-        text = "The second pass has not run yet; materialize relink."
-        return (*found, *(_verdict(job, run, object, name, False, text) for name in late))
-    if plan.has_relink:
-        found.append(_relationships(job, run, plan, states, rows, plan.deferred, "relinked"))
-    return (*found, *last.verdicts(rows))
+    with scratch() as place:
+        states = States.write(run, plan, place)
+        last = LastLook(job, run, plan, states.all) if not plan.has_relink or is_planned(run, object) else None
+        names = [lookup.target.name for lookup in plan.lookups]
+        rows = reread(
+            job, run, plan, dict.fromkeys([*names, *(last.wanted() if last else [])]), at_least=there, written=written
+        )
+        beside = states.beside(rows.select("Id", *names), place / "there")
+        soon = [lookup for lookup in plan.lookups if not lookup.deferred]
+        found = [
+            record_count(job, run, plan, beside, states.bytes),
+            _relationships(job, run, plan, beside, states.bytes, soon, "relationships"),
+        ]
+        if last is None:
+            text = "The second pass has not run yet; materialize relink."
+            return (*found, *(keep_verdict(job, run, object, name, False, text) for name in late))
+        if plan.has_relink:
+            found.append(_relationships(job, run, plan, beside, states.bytes, plan.deferred, "relinked"))
+        return (*found, *last.verdicts(rows))
 
 
 # ── how ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -178,69 +190,12 @@ def _judged(job: SyncJob, object: str) -> tuple[Run | None, ObjectPlan]:
     return run, plan
 
 
-def _record_count(job: SyncJob, run: Run, plan: ObjectPlan, there: pl.LazyFrame) -> Verdict:
-    scope = extracted(run, plan).select(pl.len()).collect().item()
-    in_target = int(there.select(pl.len()).collect().item())
-    hidden = out_of_sight(run, plan.object)
-    # Records that were merged in the target share the one that survived.
-    merged = left_alone(job, run, plan.object).filter(pl.col("_left") == FOLLOWED)
-    parts, size = buckets(run, plan)
-    folder = run.folder / "verify" / "claimed" / plan.object
-    files.remove_tree(folder)
-    for bucket in parts:
-        # Every record once, told apart by its source id; then the same rows by where they went.
-        latest = run.audit(plan.object).latest(where=None if bucket.count == 1 else bucket.holds("source_id"))
-        claimed = latest.filter(pl.col("state").is_in(IN_TARGET) | pl.col("target_id").is_not_null())
-        with memory().share(size):
-            part = folder / f"part-{bucket.number:05d}.parquet"
-            files.write_parquet(part, claimed.select("source_id", "target_id", "state"))
-    claimed = files.scan(folder / "*.parquet")
-    missing = mapped = shared = 0
-    shown: list[dict[str, Any]] = []
-    for bucket in parts:
-        one = bucket.count == 1
-        mine = claimed if one else claimed.filter(bucket.holds("target_id").fill_null(bucket.number == 0))
-        found = there if one else there.filter(bucket.holds("Id"))
-        lost = mine.join(hidden, on="source_id", how="anti").join(found, left_on="target_id", right_on="Id", how="anti")
-        alone = mine.join(merged, on="source_id", how="anti")
-        # Together, so that the rows are read once; counts and ten rows come back.
-        with memory().share(size):
-            *counts, some = pl.collect_all(
-                [
-                    lost.select(pl.len()),
-                    mine.select(pl.len()),
-                    alone.select(pl.len().cast(pl.Int64) - pl.col("target_id").n_unique().cast(pl.Int64)),
-                    lost.head(10),
-                ]
-            )
-        missing, mapped, shared = (
-            total + int(count.item()) for total, count in zip((missing, mapped, shared), counts, strict=True)
-        )
-        shown += some.to_dicts()[: 10 - len(shown)]
-    passed = not missing and not shared
-    text = f"{mapped - missing:,} of {scope:,} source rows in scope are found in the target; {in_target:,} records are there in all."
-    if missing:
-        text += f" {missing:,} that this run mapped are gone."
-    if shared:
-        text += f" {shared:,} source rows share a target record."
-    return _verdict(
-        job,
-        run,
-        plan.object,
-        "record_count",
-        passed,
-        text,
-        numbers={"source": scope, "mapped": mapped, "found": mapped - missing, "missing": missing, "target": in_target},
-        table=shown,
-    )
-
-
 def _relationships(
     job: SyncJob,
     run: Run,
     plan: ObjectPlan,
-    states: States,
-    there: pl.LazyFrame,
+    beside: Sequence[tuple[pl.LazyFrame, pl.LazyFrame]],
+    size: int,
     lookups: Sequence[Lookup],
     name: str,
 ) -> Verdict:
@@ -250,10 +205,10 @@ def _relationships(
     shown: list[dict[str, Any]] = []
     samples: list[dict[str, Any]] = []
     limit = max(2, job.options.spot_checks // max(1, len(lookups)))
-    for bucket in states.buckets:
-        with memory().share(states.bytes):
-            # Bounded by the budget: ids and states of the records of a bucket, and what their target records hold.
-            joined = _beside(states.of(bucket), there, lookups, alone=bucket.count == 1)
+    for states, there in beside:
+        with memory().share(size):
+            # Bounded by the budget: ids and states of the records of a part, and what their target records hold.
+            joined = _beside(states, there, lookups)
         for lookup in lookups:
             field = lookup.target.name
             compared = _compared(joined, lookup)
@@ -268,7 +223,7 @@ def _relationships(
     text += f", {wrong:,} do not." if wrong else "."
     if pending:
         text += f" {pending:,} wait for a parent that is not in the target."
-    return _verdict(
+    return keep_verdict(
         job,
         run,
         plan.object,
@@ -285,13 +240,10 @@ def _readable(job: SyncJob, rows: Sequence[dict[str, Any]]) -> Sequence[dict[str
     return [dict(row) for row in named(rows, job.source, job.target)] if job.options.thorough else rows
 
 
-def _beside(states: pl.LazyFrame, there: pl.LazyFrame, lookups: Sequence[Lookup], *, alone: bool) -> pl.DataFrame:
-    """`states` (`link_states`) with `_found.F`, what the target holds in lookup F; `alone`: they are all there are."""
+def _beside(states: pl.LazyFrame, there: pl.LazyFrame, lookups: Sequence[Lookup]) -> pl.DataFrame:
+    """`states` (`link_states`) with `_found.F`, what the target holds in lookup F."""
     names = [lookup.target.name for lookup in lookups]
     found = there.select(pl.col("Id").alias("_target_id"), *(pl.col(name).alias(f"_found.{name}") for name in names))
-    if not alone:
-        # Of the target no more is held than the records in question.
-        found = found.join(states.select("_target_id").drop_nulls().unique(), on="_target_id", how="semi")
     wanted = [item for name in names for item in (name, f"_from.{name}", f"_link.{name}")]
     rows = states.select("_source_id", "_target_id", "_state", *dict.fromkeys(wanted))
     return rows.join(found, on="_target_id", how="left", maintain_order="left").collect()
@@ -323,21 +275,6 @@ def _link_table(links: pl.DataFrame) -> list[dict[str, Any]]:
     if not links.height:
         return []
     return links.pivot(on="state", index="field", values="rows").fill_null(0).to_dicts()
-
-
-def _verdict(
-    job: SyncJob,
-    run: Run,
-    object: str,
-    name: str,
-    passed: bool,
-    text: str,
-    numbers: dict[str, int] | None = None,
-    table: Sequence[dict[str, Any]] = (),
-) -> Verdict:
-    verdict = Verdict(name, object, job.phase, run.number, passed, text, "error", numbers or {}, tuple(table))
-    run.write_verdict(object, name, verdict.to_json())
-    return verdict
 
 
 def _no_run(job: SyncJob, object: str, name: str) -> Verdict:

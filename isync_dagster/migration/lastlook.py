@@ -8,6 +8,7 @@ import polars as pl
 
 from isync_dagster.migration.deviations import LATER
 from isync_dagster.migration.model import SyncJob, Verdict
+from isync_dagster.migration.record_count import keep_verdict
 from isync_dagster.migration.totals import Totals
 from isync_dagster.migration.values import Compared, Values
 from isync_dagster.plan.model import ObjectPlan
@@ -114,11 +115,7 @@ class LastLook:
         table: list[dict[str, Any]],
         severity: str = "error",
     ) -> Verdict:
-        verdict = Verdict(
-            name, self.plan.object, self.job.phase, self.run.number, passed, text, severity, numbers, tuple(table)
-        )
-        self.run.write_verdict(self.plan.object, name, verdict.to_json())
-        return verdict
+        return keep_verdict(self.job, self.run, self.plan.object, name, passed, text, numbers, table, severity)
 
 
 def _cell(row: dict[str, Any]) -> dict[str, Any]:

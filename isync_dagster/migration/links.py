@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import polars as pl
-from upath import UPath
 
+from isync_dagster.migration.dealing import deal
 from isync_dagster.migration.healed import healed_links, steps_of
 from isync_dagster.migration.memory import memory
 from isync_dagster.migration.model import LinkState, State
@@ -16,9 +18,9 @@ from isync_dagster.migration.relink import linked_rows
 from isync_dagster.migration.remap import current_rows, retried_paths
 from isync_dagster.plan.model import Lookup, ObjectPlan
 from isync_dagster.store import files
+from isync_dagster.store.audit import RANKED, latest_of
 from isync_dagster.store.runs import Run
-
-_SEED = 53
+from isync_dagster.store.scratch import scratch
 
 _totals: dict[str, tuple[object, pl.DataFrame]] = {}
 _guard = threading.Lock()
@@ -30,63 +32,77 @@ ROW_BYTES = 150
 """What a record's ids and state take while its lookups are looked at, and each lookup as much again."""
 
 
-@dataclass(frozen=True)
-class Bucket:
-    """The records whose source id falls into one of `count` parts; of each file the rows of the others are passed over."""
-
-    number: int = 0
-    count: int = 1
-
-    def holds(self, column: str) -> pl.Expr:
-        """True where the source id in a column belongs to the bucket."""
-        return pl.col(column).hash(_SEED) % self.count == self.number
-
-
-def buckets(run: Run, plan: ObjectPlan) -> tuple[list[Bucket], int]:
-    """As many buckets as keep what is known of all lookups of the object within a share; and the bytes of one."""
+def parts_of(run: Run, plan: ObjectPlan) -> tuple[int, int]:
+    """Into how many parts the records of an object go, so that what is known of all their lookups fits a share; and the
+    bytes of one."""
     rows = sum(int(done.rows) for done in (recorded(run.extract_folder(plan.object)),) if done is not None)
     size = rows * ROW_BYTES * (1 + len(plan.lookups))
     count = memory().slices(size)
-    return [Bucket(number, count) for number in range(count)], size // count
+    return count, size // count
 
 
-def link_states(run: Run, plan: ObjectPlan, source_id: str | None = None, bucket: Bucket | None = None) -> pl.LazyFrame:
-    """One row a record: `_source_id`, `_state` (record state), and per lookup F: F (target id or null, what the
-    target should hold), `_from.F`, `_link.F` (String) as it is now.
+@dataclass(frozen=True)
+class Logged:
+    """What a run holds of records of an object: of all of them, or of those of one part."""
+
+    audit: pl.LazyFrame
+    """Rows of the audit log: source_id, target_id, state, and what tells which row counts."""
+    rows: pl.LazyFrame
+    """As they were decided last: `_source_id`, and per lookup F: F, `_from.F`, `_link.F`."""
+    late: pl.LazyFrame | None
+    """The same of the second pass: `_source_id`, and per lookup F: F, `_link.F`; None before."""
+
+    @classmethod
+    def of(cls, run: Run, plan: ObjectPlan) -> Logged:
+        """Of all records."""
+        names = [lookup.target.name for lookup in plan.lookups]
+        links = [pl.col(f"_link.{name}").cast(pl.String) for name in names]
+        rows = current_rows(run, plan.object)
+        late = linked_rows(run, plan.object)
+        return cls(
+            run.audit(plan.object).read().select(*RANKED, "target_id", "state"),
+            rows.select("_source_id", *names, *(pl.col(f"_from.{name}") for name in names), *links),
+            None if late is None else late.select("_source_id", *names, *links),
+        )
+
+    def only(self, source_id: str) -> Logged:
+        """Of one record."""
+        mine = pl.col("_source_id") == source_id
+        audit = self.audit.filter(pl.col("source_id") == source_id)
+        return Logged(audit, self.rows.filter(mine), None if self.late is None else self.late.filter(mine))
+
+    def dealt(self, count: int, folder: Path) -> list[Logged]:
+        """In parts: all that is held of a record is in one of them."""
+        audits = deal(self.audit, pl.col("source_id"), count, folder / "audit")
+        rows = deal(self.rows, pl.col("_source_id"), count, folder / "rows")
+        late: Sequence[pl.LazyFrame | None] = [None] * count
+        if self.late is not None:
+            late = deal(self.late, pl.col("_source_id"), count, folder / "late")
+        return [Logged(*part) for part in zip(audits, rows, late, strict=True)]
+
+
+def link_states(run: Run, plan: ObjectPlan, source_id: str | None = None, logged: Logged | None = None) -> pl.LazyFrame:
+    """One row a record: `_source_id`, `_state` (record state), `_target_id`, and per lookup F: F (target id or null, what
+    the target should hold), `_from.F`, `_link.F` (String) as it is now.
 
     A lookup of a record that did not reach the target failed with it (or was dropped with it, or waits with it);
     one of a record that was left as it is (`existing`) was kept. Deferred lookups are pending until relink. With
-    `source_id` only of that record, with `bucket` of those in it: of each file their rows alone are read.
+    `source_id` only of that record, with `logged` of those in it.
     """
-    names = [lookup.target.name for lookup in plan.lookups]
-    if bucket is not None and bucket.count == 1:
-        bucket = None
-
-    def only(frame: pl.LazyFrame, column: str = "_source_id") -> pl.LazyFrame:
-        if source_id is not None:
-            frame = frame.filter(pl.col(column) == source_id)
-        return frame if bucket is None else frame.filter(bucket.holds(column))
-
-    one = None if source_id is None else pl.col("source_id") == source_id
-    if bucket is not None:
-        one = bucket.holds("source_id")
-    state = run.audit(plan.object).latest(where=one).select(_source_id="source_id", _state="state", _there="target_id")
-    rows = only(current_rows(run, plan.object)).select(
-        "_source_id",
-        *names,
-        *[pl.col(f"_from.{name}") for name in names],
-        *[pl.col(f"_link.{name}").cast(pl.String) for name in names],
-    )
-    rows = rows.join(state, on="_source_id", how="left", maintain_order="left")
-    late = linked_rows(run, plan.object)
-    late = late if late is None else only(late)
+    if logged is None:
+        logged = Logged.of(run, plan)
+    if source_id is not None:
+        logged = logged.only(source_id)
+    state = latest_of(logged.audit).select(_source_id="source_id", _state="state", _there="target_id")
+    rows = logged.rows.join(state, on="_source_id", how="left", maintain_order="left")
+    late = logged.late
     for lookup in plan.lookups:
         if _is_level(plan, lookup):
             rows = _with_level(run, plan, rows, lookup)
         elif lookup.deferred and late is not None:
             rows = _with_late(rows, late, lookup)
     for path in retried_paths(run, "relink", plan.object):
-        again = only(files.scan(path))
+        again = files.scan(path)
         for lookup in plan.lookups:
             rows = rows if _is_level(plan, lookup) else _with_late(rows, again, lookup)
     healed = healed_links(run, plan.object)
@@ -98,35 +114,36 @@ def link_states(run: Run, plan: ObjectPlan, source_id: str | None = None, bucket
 
 @dataclass(frozen=True)
 class States:
-    """`link_states` of an object's records, written down for those that look at it several times: a file a bucket."""
+    """`link_states` of an object's records on this machine, for those that look at them several times: in parts by a hash
+    of the target record, beside which they are looked at."""
 
-    folder: UPath
-    buckets: tuple[Bucket, ...]
+    parts: tuple[pl.LazyFrame, ...]
+    """Those that are in the target are in the part of their target record, the others in the first."""
     bytes: int
-    """What one bucket takes."""
+    """What one part takes."""
 
     @classmethod
-    def write(cls, run: Run, plan: ObjectPlan) -> States:
-        """Write all buckets anew."""
-        found, size = buckets(run, plan)
-        made = cls(run.folder / "verify" / "links" / plan.object, tuple(found), size)
-        files.remove_tree(made.folder)
-        for bucket in found:
+    def write(cls, run: Run, plan: ObjectPlan, place: Path) -> States:
+        """Lay them out in `place`."""
+        count, size = parts_of(run, plan)
+        found: list[list[pl.LazyFrame]] = []
+        for number, logged in enumerate(Logged.of(run, plan).dealt(count, place / "logged")):
+            states = link_states(run, plan, logged=logged)
             with memory().share(size):
-                files.write_parquet(made._path(bucket), link_states(run, plan, bucket=bucket))
-        return made
-
-    def of(self, bucket: Bucket) -> pl.LazyFrame:
-        """The records of a bucket."""
-        return files.scan(self._path(bucket))
+                if count == 1:
+                    states.sink_ipc(place / "states.ipc", compression="zstd")
+                    return cls((pl.scan_ipc(place / "states.ipc"),), size)
+                found.append(deal(states, pl.col("_target_id"), count, place / f"states-{number}"))
+        return cls(tuple(pl.concat(part) for part in zip(*found, strict=True)), size)
 
     @property
     def all(self) -> pl.LazyFrame:
         """All records."""
-        return files.scan([self._path(bucket) for bucket in self.buckets])
+        return pl.concat(self.parts)
 
-    def _path(self, bucket: Bucket) -> UPath:
-        return self.folder / f"part-{bucket.number:05d}.parquet"
+    def beside(self, there: pl.LazyFrame, place: Path) -> list[tuple[pl.LazyFrame, pl.LazyFrame]]:
+        """Each part with the rows of the target (`Id`) that its records may have; `place` is not there yet."""
+        return list(zip(self.parts, deal(there, pl.col("Id"), len(self.parts), place), strict=True))
 
 
 def link_totals(run: Run, plan: ObjectPlan) -> pl.DataFrame:
@@ -153,12 +170,13 @@ def link_totals(run: Run, plan: ObjectPlan) -> pl.DataFrame:
 def _link_totals(run: Run, plan: ObjectPlan) -> pl.DataFrame:
     names = [lookup.target.name for lookup in plan.lookups]
     found = []
-    parts, size = buckets(run, plan)
-    for bucket in parts:
-        rows = link_states(run, plan, bucket=bucket).select(pl.col(f"_link.{name}").alias(name) for name in names)
-        counted = rows.unpivot(variable_name="field", value_name="state").group_by("field", "state").agg(pl.len())
-        with memory().share(size):
-            found.append(counted.collect())
+    count, size = parts_of(run, plan)
+    with scratch() as place:
+        for logged in Logged.of(run, plan).dealt(count, place):
+            rows = link_states(run, plan, logged=logged).select(pl.col(f"_link.{name}").alias(name) for name in names)
+            counted = rows.unpivot(variable_name="field", value_name="state").group_by("field", "state").agg(pl.len())
+            with memory().share(size):
+                found.append(counted.collect())
     rows_of = pl.col("len").sum().cast(pl.UInt32).alias("rows")
     return pl.concat(found).group_by("field", "state").agg(rows_of).sort("field", "state")
 

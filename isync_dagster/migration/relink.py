@@ -33,7 +33,7 @@ from isync_dagster.migration.stopping import guarded
 from isync_dagster.migration.writing import claimed, hold_target
 from isync_dagster.plan.model import Lookup, ObjectPlan
 from isync_dagster.records.ids import to18
-from isync_dagster.records.relink import pending_links, relink_payload, relinked_fields
+from isync_dagster.records.relink import left_open, pending_links, relink_payload, relinked_fields
 from isync_dagster.records.relink import relink as relinked_rows
 from isync_dagster.store import files
 from isync_dagster.store.ledger import Entry
@@ -76,7 +76,9 @@ def _relink(job: SyncJob, run: Run, plan: ObjectPlan) -> None:
 
 
 def linked_rows(run: Run, object: str) -> pl.LazyFrame | None:
-    """The rows of the second pass as it was planned, with the target id of each deferred lookup; None before."""
+    """The rows of the second pass as it was planned, with the target id of each deferred lookup; None before.
+
+    Rows that have nothing for it may not be among them (`left_open`)."""
     path = _rows_path(run, object)
     return files.scan(path) if files.exists(path) else None
 
@@ -119,7 +121,7 @@ def _decide(job: SyncJob, run: Run, plan: ObjectPlan, path: UPath) -> None:
     """Write the rows of the second pass, in slices where they are more than a share of the memory: in their order, and of
     the audit log and id maps only what a slice names."""
     rows = current_rows(run, plan.object)
-    rows = rows.select(_needed(rows, plan))
+    rows = left_open(rows, plan).select(_needed(rows, plan))
     count = int(rows.select(pl.len()).collect().item())
     size = count * (ROW_BYTES + CELL * len(rows.collect_schema()))
     slices = memory().slices(size)

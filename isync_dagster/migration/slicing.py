@@ -12,17 +12,11 @@ import polars as pl
 from upath import UPath
 
 from isync_dagster.migration import reading
+from isync_dagster.migration.dealing import deal
 from isync_dagster.migration.memory import frame_bytes
 from isync_dagster.plan.model import ObjectPlan
 from isync_dagster.store import files
 from isync_dagster.store.runs import Run
-
-_SEED = 41
-CELLS_OPEN = 4_000_000
-"""Cells that may wait for their batches to fill while rows are dealt out to slices: some 50 bytes each."""
-LEAST_BATCH = 500
-"""Rows of a batch at least."""
-_SLICE = "_slice"
 
 
 def work_bytes(run: Run, plan: ObjectPlan, *folders: UPath) -> int:
@@ -52,17 +46,9 @@ def cut_rows(rows: pl.LazyFrame, count: int, parent: str | None, scratch: Path) 
         size = max(1, -(-total // count))
         return [rows.slice(start, size) for start in range(0, max(total, 1), size)]
     # A row without the parent is tied to no other.
-    which = pl.coalesce(parent, "Id").hash(_SEED) % count
-    base = scratch / "slices"
-    # What is not a whole batch yet is held, of all slices at the same time.
-    batch = max(CELLS_OPEN // (count * len(rows.collect_schema())), LEAST_BATCH)
-    # Parquet would hold a row group of each slice, encoded, and as much again on its way (measured: three times as much).
-    rows.with_columns(which.alias(_SLICE)).sink_ipc(
-        pl.PartitionBy(base, key=_SLICE, include_key=False), compression="zstd", record_batch_size=batch, mkdir=True
-    )
-    folders = sorted(base.iterdir()) if base.exists() else []
-    slices = [pl.scan_ipc(sorted(folder.glob("*.ipc"))) for folder in folders]
-    return slices or [rows]
+    parts = deal(rows, pl.coalesce(parent, "Id"), count, scratch / "slices")
+    filled = [part for part in parts if not part.head(1).collect().is_empty()]
+    return filled or [rows]
 
 
 def write_parts(folder: UPath, parts: list[pl.LazyFrame]) -> int:

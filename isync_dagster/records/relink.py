@@ -39,6 +39,20 @@ def relink(frame: pl.LazyFrame, plan: ObjectPlan, id_maps: IdMaps) -> pl.LazyFra
     return current.with_columns(changed.alias("_changed"))
 
 
+def left_open(frame: pl.LazyFrame, plan: ObjectPlan) -> pl.LazyFrame:
+    """The rows of a decided frame that `relink` may have something to do for, in their order.
+
+    Where nothing but lookups is left for the second pass, a row without a parent, whose record has none either, is not
+    looked at: its lookups are empty already.
+    """
+    late = {lookup.target.name for lookup in _late_lookups(plan)}
+    if set(relinked_fields(plan)) - late:
+        return frame
+    known = frame.collect_schema().names()
+    columns = [name for field in sorted(late) for name in (f"_from.{field}", f"_now.{field}") if name in known]
+    return frame.filter(pl.any_horizontal(pl.col(name).is_not_null() for name in columns))
+
+
 def relink_payload(linked: pl.LazyFrame, plan: ObjectPlan) -> pl.LazyFrame:
     """The rows of a relinked frame that have something to send, in the columns of `payload.update_payload`."""
     rows = linked.filter(pl.col("_changed").list.len() > 0)

@@ -53,6 +53,9 @@ _SEED = 59
 _standing: dict[str, tuple[object, pl.DataFrame]] = {}
 _guard = threading.Lock()
 
+RANKED = ("source_id", "stage", "attempt", "at")
+"""The columns that tell which row of a record counts."""
+
 STAGES = ("extract", "remap", "load", "relink", "retry", "heal", "rollback")
 """Stages in the order in which they act on a record; `retry-2` is a later `retry`, `retry-2-relink` comes after it."""
 
@@ -130,16 +133,10 @@ class AuditLog:
 
         With `of` (`source_id`), or `where` on source_id or target_id, only of those records; others are not looked at.
         """
-        others = [name for name in COLUMNS if name != "source_id"]
         rows = self.read() if where is None else self.read().filter(where)
         if of is not None:
             rows = rows.join(of.select("source_id"), on="source_id", how="semi")
-        return (
-            rows.with_columns(_rank().alias("_rank"))
-            .group_by("source_id")
-            .agg(pl.col(others).max_by("_rank"))
-            .select(*COLUMNS)
-        )
+        return latest_of(rows)
 
     def latest_in_parts(self) -> list[pl.LazyFrame]:
         """As `latest` of all records, each in one of as many frames as take no more than `ROWS_AT_ONCE` rows of the log."""
@@ -147,6 +144,14 @@ class AuditLog:
         if count <= 1:
             return [self.latest()]
         return [self.latest(where=pl.col("source_id").hash(_SEED) % count == number) for number in range(count)]
+
+
+def latest_of(rows: pl.LazyFrame) -> pl.LazyFrame:
+    """The row that counts of each record of `rows`, all of that record's rows of a log with at least `RANKED`."""
+    names = rows.collect_schema().names()
+    others = [name for name in names if name != "source_id"]
+    ranked = rows.with_columns(_rank().alias("_rank"))
+    return ranked.group_by("source_id").agg(pl.col(others).max_by("_rank")).select(names)
 
 
 def _text(name: str, dtype: pl.DataType) -> pl.Expr:
