@@ -152,23 +152,27 @@ def _object_findings(
         row = _decided(job, row)
         if row["severity"] != "off":
             yield row, row["severity"] == "error"
-    path = _found(run, plan)
-    base = None if files.exists(path) else _same(job, run, plan)
-    if base is not None:
-        for name in files.find(base.folder / "preflight"):
-            if name.rsplit("/", 1)[-1].partition(".")[0] == plan.object and not name.startswith(("filters/", "taken/")):
-                files.copy(base.folder / "preflight" / name, run.folder / "preflight" / name)
-    elif not files.exists(path):
+    base = _same(job, run, plan)
+    if base is None:
         unjudged: list[str] = []
-        found = list(_judged(job, run, plan, unjudged))
-        files.write_json(path, {"rows": [{"row": row, "blocks": blocks} for row, blocks in found], "notes": unjudged})
-    kept = files.read_json(path) or {}
+        rows_found = list(_judged(job, run, plan, unjudged))
+        kept: dict[str, Any] = {
+            "rows": [{"row": row, "blocks": blocks} for row, blocks in rows_found],
+            "notes": unjudged,
+        }
+    else:
+        for name in files.find(base.folder / "preflight"):
+            of_it = name.rsplit("/", 1)[-1].partition(".")[0] == plan.object
+            if of_it and name.endswith(".parquet") and not name.startswith(("filters/", "taken/")):
+                files.copy(base.folder / "preflight" / name, run.folder / "preflight" / name)
+        kept = files.read_json(_found(base, plan)) or {}
+    files.write_json(_found(run, plan), kept)
     notes += kept["notes"]
     yield from ((item["row"], item["blocks"]) for item in kept["rows"])
 
 
 def _found(run: Run, plan: ObjectPlan) -> UPath:
-    """What was found in the rows of an object, counted: there once all of it is written down."""
+    """What was found in the rows of an object, counted; written when all of it is, for the run that comes after."""
     return run.folder / "preflight" / f"{plan.object}.json"
 
 
@@ -180,7 +184,10 @@ def _same(job: SyncJob, run: Run, plan: ObjectPlan) -> Run | None:
         # Such a filter looks at values of other records.
         return None
     base, _ = same_rows(job, run, plan)
-    return base if base is not None and files.exists(_found(base, plan)) else None
+    if base is None or not files.exists(_found(base, plan)):
+        return None
+    # What closes the gate may have been set anew while the run is open.
+    return base if base.plan()["settings"] == job.plan.settings.model_dump(mode="json") else None
 
 
 def _judged(job: SyncJob, run: Run, plan: ObjectPlan, notes: list[str]) -> Iterator[tuple[dict[str, Any], bool]]:

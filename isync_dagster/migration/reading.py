@@ -26,7 +26,7 @@ from isync_dagster.migration.live import about
 from isync_dagster.migration.memory import frame_bytes, memory
 from isync_dagster.migration.model import Progress, SyncJob
 from isync_dagster.migration.ranges import has_ranges, in_ranges
-from isync_dagster.records.typing import lossy_cells, typed
+from isync_dagster.records.typing import lossy_cells, typed, typed_and_proven
 from isync_dagster.salesforce.bulk_query import BulkQuery, PageFile
 from isync_dagster.salesforce.meter import metering
 from isync_dagster.salesforce.org import Org
@@ -296,8 +296,12 @@ def _write_part(
 
 def _typed_part(raw: pl.LazyFrame, object: str, fields: Sequence[Field], path: UPath, small: bool) -> int:
     if small:
-        # Once in memory: the text is parsed once for both passes.
-        raw = raw.collect().lazy()
+        # In memory each cell is read once: as it is typed it is seen whether it lost anything.
+        text = raw.collect()
+        rows = typed_and_proven(text.lazy(), fields).collect()
+        if not rows["_lossy"].any():
+            return files.write_parquet(path, rows.drop("_lossy"))
+        raw = text.lazy()
     lost = lossy_cells(raw, fields).collect()
     if lost.height:
         raise DataError(

@@ -16,7 +16,7 @@ from isync_dagster.records.ids import to18
 from isync_dagster.schema.model import NUMBER_TYPES, Field
 from isync_dagster.schema.types import DATETIME, DECIMALS, NUMBER, dtype
 
-__all__ = ["canonical", "lossy_cells", "lost", "read", "to18", "typed", "wire", "write"]
+__all__ = ["canonical", "lossy_cells", "lost", "read", "to18", "typed", "typed_and_proven", "wire", "write"]
 
 _DATE = "%Y-%m-%d"
 _DATETIME_IN = "%Y-%m-%dT%H:%M:%S%.f%z"
@@ -39,6 +39,22 @@ def typed(raw: pl.LazyFrame, fields: Iterable[Field]) -> pl.LazyFrame:
     return raw.with_columns(
         pl.when(others != "").then(others),
         *(read(pl.col(field.name), field).alias(field.name) for field in listed),
+    )
+
+
+def typed_and_proven(raw: pl.LazyFrame, fields: Iterable[Field]) -> pl.LazyFrame:
+    """`raw` as `typed` gives it, with `_lossy` Boolean: true in a row with a cell that `lossy_cells` counts.
+
+    Each cell is read once for both.
+    """
+    listed = list(fields)
+    bad = [lost(pl.col(field.name), field) for field in listed if dtype(field) != pl.String]
+    lossy = pl.any_horizontal(bad) if bad else pl.lit(False)
+    others = cs.string() - cs.by_name([field.name for field in listed], require_all=False)
+    return raw.with_columns(
+        pl.when(others != "").then(others),
+        *(read(pl.col(field.name), field).alias(field.name) for field in listed),
+        lossy.alias("_lossy"),
     )
 
 

@@ -12,6 +12,7 @@
         plan.json  state.json  hold.json  automation.json  state/<n>.json  cleaned/<n>-<kind>.json
         extract/<Object>/  remap/<Object>/  audit/<Object>/  before/<Object>/
         ledger/<step>/<Object>/<chunk>/<attempt>/<n>-<state>.json
+        carried/inputs.json  carried/<Object>.json
         claims/<step>/<Object>/  verdicts/<Object>/<name>.json  report/
         stops/<n>.json  stops/sessions/<session>.json  retries/<n>/…
     scans/<src>--<tgt>/<template>/<n>/

@@ -122,7 +122,7 @@ def test_an_extract_stops_at_the_sources_share(accounts: World, monkeypatch: pyt
     monkeypatch.setattr(bulk_query, "IN_ONE", 0)
     service = accounts.served["source"].service
     before = service.call_limit
-    service.call_limit = int(service.calls_made / 0.95) + 20
+    service.call_limit = int(service.calls_made / 0.95) + 8
     with pytest.raises(ApiLimitError, match="org 'source' has used"):
         send(_job(accounts))
     service.call_limit = before

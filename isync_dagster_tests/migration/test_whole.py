@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from isync_dagster_tests.migration.world import EVERYTHING, World, assert_laws, migrate, rich_data, template
+import pytest
+
+from isync_dagster_tests.migration.world import (
+    EVERYTHING,
+    World,
+    assert_laws,
+    migrate,
+    rich_data,
+    some,
+    template,
+)
 
 
 def test_everything_arrives_and_a_second_run_sends_nothing(world: World) -> None:
@@ -28,3 +38,19 @@ def test_everything_arrives_and_a_second_run_sends_nothing(world: World) -> None
         assert again.states(name) == {"identical": len(world.picture("source", name))}, name
         assert world.picture("source", name) == world.picture("target", name), name
     assert world.met("target") == 0
+
+
+@pytest.mark.parametrize(("refused", "asked"), [(0, 0), (1, 1), (4, 1)])
+def test_the_list_of_failures_is_asked_for_where_a_row_is_not_among_the_successes(
+    world: World, refused: int, asked: int
+) -> None:
+    world.reset(some("Contact", 4, Email=lambda n: "nonsense" if n < refused else None))
+    world.watch("target", "GET .*/failedResults")
+    done = migrate(world.job(template(["Contact"], continue_on_error=True, preflight=LEFT), collections_rows=0))
+    expected = {"failed": refused, "inserted": 4 - refused}
+    assert done.states("Contact") == {state: rows for state, rows in expected.items() if rows}
+    assert world.met("target") == asked
+    assert_laws(done)
+
+
+LEFT = [{"check": "email", "severity": "warn", "why": "left to the target"}]

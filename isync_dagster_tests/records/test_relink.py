@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from isync_dagster.plan.model import ObjectPlan, Policy, StagedField
-from isync_dagster.records.relink import pending_links, relink, relink_payload
+from isync_dagster.records.relink import left_open, pending_links, relink, relink_payload
 from isync_dagster.records.words import DECISIONS, LINK_STATES
 from isync_dagster_tests.records.builders import id_map, lookup, object_plan, text
 
@@ -138,3 +138,23 @@ def test_pending_links() -> None:
     frame = frame_of(**{"_link.A": "pending", "_from.A": "p9", "_link.B": "linked", "_from.B": "p1"})
     assert pending_links(frame, plan).collect().rows() == [("s0", "A", "p9")]
     assert pending_links(frame, object_plan()).collect().is_empty()
+
+
+@pytest.mark.parametrize("decision", ["insert", "update", "identical", "existing"])
+@pytest.mark.parametrize("parent", ["p1", "lost", None])
+@pytest.mark.parametrize("now", ["q1", "q2", None])
+def test_what_was_not_left_open_has_nothing_to_send(decision: str, parent: str | None, now: str | None) -> None:
+    frame = deferred(parent, now, decision)
+    kept = left_open(frame, DEFERRED)
+    assert kept.collect().height == (parent is not None or now is not None)
+    payloads = [relink_payload(relink(rows, DEFERRED, lambda _: PAIRS), DEFERRED).collect() for rows in (frame, kept)]
+    assert payloads[0].equals(payloads[1])
+    if not kept.collect().height:
+        states = relink(frame, DEFERRED, lambda _: PAIRS).select("_link.ParentId").collect()["_link.ParentId"]
+        assert set(states) <= {"empty"}
+
+
+def test_where_more_than_lookups_is_left_every_row_is_looked_at() -> None:
+    plan = object_plan(text("Status"), lookups=DEFERRED.lookups, staged=(StagedField("Status", "Draft"),))
+    frame = deferred(None).with_columns(Status=pl.lit("Active"))
+    assert left_open(frame, plan).collect().height == 1

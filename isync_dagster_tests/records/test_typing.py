@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from isync_dagster.records.typing import lossy_cells, typed, wire
+from isync_dagster.records.typing import lossy_cells, typed, typed_and_proven, wire
 from isync_dagster.schema.model import NUMBER_TYPES, TEXT_TYPES, Field
 from isync_dagster.schema.types import dtype, schema
 
@@ -83,6 +83,7 @@ def test_typed_wire_typed_is_identity(kind: str) -> None:
         assert_frame_equal(back.collect(), frame.collect())
         assert_frame_equal(typed(through_csv(sent), [field]).collect(), frame.collect())
         assert lossy_cells(sent, [field]).collect().is_empty()
+        assert_frame_equal(typed_and_proven(sent, [field]).collect(), frame.with_columns(_lossy=False).collect())
 
     holds()
 
@@ -131,7 +132,11 @@ def test_other_text_columns_stay_and_blanks_become_null() -> None:
 
 
 def lost(kind: str, *texts: str) -> list[tuple[int, str]]:
-    found = lossy_cells(pl.LazyFrame({"F": texts}), [Field("F", type=kind)]).collect()
+    raw, fields = pl.LazyFrame({"F": texts}), [Field("F", type=kind)]
+    found = lossy_cells(raw, fields).collect()
+    proven = typed_and_proven(raw, fields).collect()
+    assert proven["_lossy"].sum() == found["cells"].sum()
+    assert_frame_equal(proven.drop("_lossy"), typed(raw, fields).collect())
     assert found.schema == {"field": pl.String, "cells": pl.UInt32, "example": pl.String}
     return [(row[1], row[2]) for row in found.rows()]
 
@@ -183,6 +188,7 @@ def test_lossy_cells_counts_by_field() -> None:
     raw = pl.LazyFrame({"A": ["x", "y", "1"], "B": ["1", "2", "3"], "C": ["x", "", ""]})
     fields = [Field("A", type="int"), Field("B", type="int"), Field("C", type="date")]
     assert lossy_cells(raw, fields).collect().rows() == [("A", 2, "x"), ("C", 1, "x")]
+    assert typed_and_proven(raw, fields).collect()["_lossy"].to_list() == [True, True, False]
 
 
 def test_no_typed_fields_and_no_rows() -> None:

@@ -186,3 +186,58 @@ def test_tombstones_say_what_is_gone_and_why(idmap: IdMap) -> None:
     left = idmap.tombstones("Account").select("source_id", "target_id", "gone", "phase").collect()
     assert left.rows() == [("a", "x", "merged", "wave2")]
     assert known(idmap) == {"b": "z"}
+
+
+class TestWhatIsAskedForWithoutReadingAll:
+    """The questions that runs ask of a map of millions of rows answer as a look at every row would."""
+
+    def test_a_map_is_empty_while_no_record_has_a_counterpart(self, idmap: IdMap) -> None:
+        assert idmap.is_empty("Account")
+        idmap.append("Account", "Account", pairs(a="x"), *WAVE_1, "load-1")
+        assert not idmap.is_empty("Account")
+        idmap.tombstone("Account", sources("a"), "deleted", *WAVE_1, "x")
+        assert idmap.is_empty("Account")
+        idmap.append("Account", "Account", pairs(a="y"), *WAVE_2, "load-1")
+        assert not idmap.is_empty("Account")
+
+    def test_others_are_runs_that_wrote_before(self, idmap: IdMap) -> None:
+        assert not idmap.has_others("Account", *WAVE_1)
+        idmap.append("Account", "Account", pairs(a="x"), *WAVE_1, "load-1")
+        assert not idmap.has_others("Account", *WAVE_1)
+        assert idmap.has_others("Account", *WAVE_2)
+
+    def test_records_are_found_by_how_they_are_mapped_now(self, idmap: IdMap) -> None:
+        merged = pairs(a="x", b="y", c="z").with_columns(how=pl.lit("merged"))
+        idmap.append("Account", "Account", merged, *WAVE_1, "followed")
+        idmap.append("Account", "Account", pairs(b="w"), *WAVE_2, "load-1")
+        idmap.tombstone("Account", sources("c"), "deleted", *WAVE_2, "x")
+        assert idmap.found("Account", "merged").collect()["source_id"].to_list() == ["a"]
+
+    def test_missing_are_those_whose_counterpart_now_is_not_there(self, idmap: IdMap) -> None:
+        idmap.append("Account", "Account", pairs(a="x", b="gone", c="gone", d="gone"), *WAVE_1, "load-1")
+        idmap.append("Account", "Account", pairs(b="y"), *WAVE_2, "load-1")
+        idmap.tombstone("Account", sources("d"), "deleted", *WAVE_2, "x")
+        there = pl.LazyFrame({"Id": ["x", "y"]})
+        assert idmap.missing("Account", there).collect()["source_id"].to_list() == ["c"]
+
+    def test_target_objects_are_all_that_ever_were(self, idmap: IdMap) -> None:
+        assert idmap.target_objects("Account") == []
+        idmap.append("Account", "Firm__c", pairs(a="x"), *WAVE_1, "load-1")
+        idmap.append("Account", "Account", pairs(b="y"), *WAVE_2, "load-1")
+        assert idmap.target_objects("Account") == ["Account", "Firm__c"]
+
+    def test_since_tells_who_has_another_counterpart(self, idmap: IdMap) -> None:
+        assert idmap.sequence("Account") == 0
+        idmap.append("Account", "Account", pairs(a="x", b="y", c="z", d="w"), *WAVE_1, "load-1")
+        idmap.tombstone("Account", sources("d"), "deleted", *WAVE_1, "x")
+        looked = idmap.sequence("Account")
+        assert idmap.since("Account", looked) is None
+        # The same once more, another one, a new one, one that is gone, one that is back.
+        idmap.append("Account", "Account", pairs(a="x", b="other", e="v", d="w"), *WAVE_2, "load-1")
+        idmap.tombstone("Account", sources("c"), "deleted", *WAVE_2, "x")
+        changed = idmap.since("Account", looked)
+        assert changed is not None
+        assert sorted(changed.collect()["source_id"]) == ["b", "c", "d", "e"]
+        everything = idmap.since("Account", -1)
+        assert everything is not None
+        assert sorted(everything.collect()["source_id"]) == ["a", "b", "c", "d", "e"]
