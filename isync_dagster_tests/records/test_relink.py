@@ -155,6 +155,6 @@ def test_what_was_not_left_open_has_nothing_to_send(decision: str, parent: str |
 
 
 def test_where_more_than_lookups_is_left_every_row_is_looked_at() -> None:
-    plan = object_plan(text("Status"), lookups=DEFERRED.lookups, staged=(StagedField("Status", "Draft"),))
+    plan = object_plan(fields=(text("Status"),), lookups=DEFERRED.lookups, staged=(StagedField("Status", "Draft"),))
     frame = deferred(None).with_columns(Status=pl.lit("Active"))
     assert left_open(frame, plan).collect().height == 1
