@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
+from isync_dagster.errors import StoreError
 from isync_dagster.migration import carried, extract, reading
 from isync_dagster.migration.carried import taken_from
 from isync_dagster.migration.model import SyncJob
@@ -268,6 +269,32 @@ def test_decisions_are_taken_over_from_run_to_run(twice: World) -> None:
         assert done.verdicts["Contact", "fields"].text.endswith("Judged in run 2: nothing has changed since.")
         files.remove_tree(base.folder)
     assert remapped(run, "Contact").collect().height == ROWS
+
+
+def test_cut_off_at_every_file_it_goes_on(twice: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each file that is taken over is missing once when the run is cut off."""
+    copy, seen = files.copy, set[str]()
+
+    def once(source: Any, to: Any) -> None:
+        if str(to) not in seen:
+            seen.add(str(to))
+            raise StoreError("cut off")
+        copy(source, to)
+
+    monkeypatch.setattr(files, "copy", once)
+    for _ in range(200):
+        try:
+            done = migrate(twice.job(recipe()))
+            break
+        except StoreError:
+            release_all()
+    assert len(seen) > 2 * len(NAMES)
+    assert done.failed() == []
+    run = current(done.job)
+    assert run.number == 3
+    assert {name for name in NAMES if taken_from(done.job, run, name) is not None} == ALL
+    monkeypatch.setattr(files, "copy", copy)
+    assert {name: done.states(name) for name in NAMES} == {key: {"identical": ROWS} for key in NAMES}
 
 
 def test_the_metadata_say_what_was_taken_over_and_why_not(twice: World) -> None:
