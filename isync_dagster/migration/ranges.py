@@ -106,7 +106,7 @@ def choose(org: Org, object: str, where: str, most: int) -> list[Range]:
     found: list[tuple[str, int]] = []
     while todo:
         first, last, rows = todo.pop()
-        if rows <= most or tries <= 0 or _number(last) - _number(first) < 2:
+        if rows <= most or tries <= 0 or _number(last) == _number(first):
             found.append((last, rows))
             continue
         tries -= 1

@@ -271,6 +271,7 @@ def test_decisions_are_taken_over_from_run_to_run(twice: World) -> None:
     assert remapped(run, "Contact").collect().height == ROWS
 
 
+@pytest.mark.slow
 def test_cut_off_at_every_file_it_goes_on(twice: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each file that is taken over is missing once when the run is cut off."""
     copy, seen = files.copy, set[str]()
