@@ -3,8 +3,9 @@
 A read leaves `cursor.json` (how it is being read: query job, pages done) while it goes on and
 `manifest.json` (rows, bytes, query) once it is complete, both beside its parts. A read that was cut off
 continues with the page it had not written. Of each part the manifest has the digest of the text it was made of: a later
-read of the same fields takes a part over whose text came again (`earlier`), and knows by them that nothing has changed. One of very many rows is made in ranges of ids (`ranges.json`), each with a
-query job and a `cursor-<n>.json` of its own, and `range-<n>.json` once it is complete.
+read of the same fields takes a part over whose text came again (`earlier`), and knows by them that nothing has changed.
+One of very many rows is made in ranges of ids (`ranges.json`), each with a query job and a `cursor-<n>.json` of its own,
+and `range-<n>.json` once it is complete.
 """
 
 from __future__ import annotations
@@ -94,8 +95,9 @@ def read(
     rows there will be, by what is known; `whole` says that `where` leaves nearly nothing out. Rows are counted before
     only where it is not known whether one REST answer holds them: of a whole object the org's own approximate count
     tells that, and of few rows the answer itself says how many there are. `earlier` is the folder of an earlier read: a
-    page whose text came then too is taken from there. Returns at once what an earlier call completed. Raises `SnapshotError` where the org does not know the object or a field, `DataError` where rows are
-    missing, doubled or would lose digits.
+    page whose text came then too is taken from there. Returns at once what an earlier call completed. Raises
+    `SnapshotError` where the org does not know the object or a field, `DataError` where rows are missing, doubled or would
+    lose digits.
     """
     done = recorded(folder)
     if done is not None:
