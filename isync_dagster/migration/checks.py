@@ -13,7 +13,7 @@ from isync_dagster.migration.cleanup import missing_of
 from isync_dagster.migration.dealing import deal
 from isync_dagster.migration.extract import extracted
 from isync_dagster.migration.lastlook import AT_LAST, LastLook
-from isync_dagster.migration.links import States, link_totals, parts_of
+from isync_dagster.migration.links import LinkTotals, Logged, States, link_states, parts_of
 from isync_dagster.migration.load import errors_in
 from isync_dagster.migration.memory import memory
 from isync_dagster.migration.model import LinkState, State, SyncJob, Verdict
@@ -25,7 +25,6 @@ from isync_dagster.migration.runs import latest_run
 from isync_dagster.migration.target import reread
 from isync_dagster.migration.threshold import allowed_rejects
 from isync_dagster.plan.model import Lookup, ObjectPlan
-from isync_dagster.store.audit import RANKED, latest_of
 from isync_dagster.store.runs import Run, RunState
 from isync_dagster.store.scratch import scratch
 
@@ -46,18 +45,18 @@ def check_conservation(job: SyncJob, object: str) -> Verdict:
     if run is None:
         return _no_run(job, object, "conservation")
     ids = extracted(run, plan).select(source_id="Id")
-    log = run.audit(object).read().select(*RANKED, "state")
     rows = strange = missing = 0
     states: dict[str, int] = {}
     without: list[dict[str, Any]] = []
     count, size = parts_of(run, plan)
+    totals = LinkTotals(run, plan)
     with scratch() as place:
-        by = pl.col("source_id")
-        dealt = zip(deal(ids, by, count, place / "ids"), deal(log, by, count, place / "log"), strict=True)
-        for mine, logged in dealt:
-            latest = latest_of(logged)
-            # Together, so that the log is laid out once; counts and ten ids come back.
+        everything = deal(ids, pl.col("source_id"), count, place / "ids")
+        for mine, part in zip(everything, Logged.of(run, plan).dealt(count, place / "logged"), strict=True):
             with memory().share(size):
+                # Both laws look at the states of the part: they are told from the log once. Counts and ten ids come back.
+                logged = part.settled()
+                latest = logged.states
                 total, counted, lost, found, foreign = pl.collect_all(
                     [
                         mine.select(pl.len()),
@@ -67,13 +66,14 @@ def check_conservation(job: SyncJob, object: str) -> Verdict:
                         latest.join(mine, on="source_id", how="anti").select(pl.len()),
                     ]
                 )
+                totals.add(link_states(run, plan, logged=logged))
             rows, strange = rows + int(total.item()), strange + int(foreign.item())
             missing += int(total.item()) - int(found.item())
             for state, number in counted.iter_rows():
                 states[str(state)] = states.get(str(state), 0) + int(number)
             without += lost.head(10 - len(without)).to_dicts()
     states = dict(sorted(states.items()))
-    links = link_totals(run, plan)
+    links = totals.total()
     unaccounted = int(links.filter(pl.col("state").is_null())["rows"].sum()) if links.height else 0
     complete = int(links["rows"].sum()) == rows * len(plan.lookups) if links.height else not plan.lookups or not rows
     unknown = states.get(State.UNKNOWN, 0)

@@ -15,7 +15,7 @@ from isync_dagster.migration.model import State, SyncJob
 from isync_dagster.migration.references import reference_map, standard_price_book
 from isync_dagster.migration.slicing import cut_rows, work_bytes, write_parts
 from isync_dagster.plan.model import Lookup, ObjectPlan
-from isync_dagster.records.decide import decide
+from isync_dagster.records.decide import decide, decide_unmatched, uncompared
 from isync_dagster.records.ids import to18, unambiguous
 from isync_dagster.records.match import claims, match, unmatched, with_claims
 from isync_dagster.records.order import levels_of, load_order, waves
@@ -167,6 +167,9 @@ def _ordered(
     levels: pl.LazyFrame | None = None,
 ) -> pl.LazyFrame:
     """A matched frame, decided, in the order in which it is sent."""
+    if there is None:
+        decided = decide_unmatched(frame, plan).with_columns(_left=pl.lit(None, dtype=pl.String))
+        return uncompared(load_order(waves(decided, plan, books, levels), plan, by), plan)
     return load_order(waves(leave_alone(decide(frame, plan, there), left), plan, books, levels), plan, by)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import polars as pl
@@ -46,11 +46,22 @@ class Logged:
     """What a run holds of records of an object: of all of them, or of those of one part."""
 
     audit: pl.LazyFrame
-    """Rows of the audit log: source_id, target_id, state, and what tells which row counts."""
+    """Rows of the audit log: source_id, target_id, state, and what tells which row counts (`RANKED`)."""
     rows: pl.LazyFrame
     """As they were decided last: `_source_id`, and per lookup F: F, `_from.F`, `_link.F`."""
     late: pl.LazyFrame | None
     """The same of the second pass: `_source_id`, and per lookup F: F, `_link.F`; None before."""
+    counting: pl.LazyFrame | None = None
+    """The row of `audit` that counts of each record, where that is worked out already."""
+
+    @property
+    def states(self) -> pl.LazyFrame:
+        """`source_id`, `target_id`, `state` of each record."""
+        return latest_of(self.audit) if self.counting is None else self.counting
+
+    def settled(self) -> Logged:
+        """The same with `states` in memory, for those that look at them several times."""
+        return replace(self, counting=self.states.select("source_id", "target_id", "state").collect().lazy())
 
     @classmethod
     def of(cls, run: Run, plan: ObjectPlan) -> Logged:
@@ -93,7 +104,7 @@ def link_states(run: Run, plan: ObjectPlan, source_id: str | None = None, logged
         logged = Logged.of(run, plan)
     if source_id is not None:
         logged = logged.only(source_id)
-    state = latest_of(logged.audit).select(_source_id="source_id", _state="state", _there="target_id")
+    state = logged.states.select(_source_id="source_id", _state="state", _there="target_id")
     rows = logged.rows.join(state, on="_source_id", how="left", maintain_order="left")
     late = logged.late
     for lookup in plan.lookups:
@@ -126,14 +137,18 @@ class States:
     def write(cls, run: Run, plan: ObjectPlan, place: Path) -> States:
         """Lay them out in `place`."""
         count, size = parts_of(run, plan)
+        totals = LinkTotals(run, plan)
         found: list[list[pl.LazyFrame]] = []
         for number, logged in enumerate(Logged.of(run, plan).dealt(count, place / "logged")):
             states = link_states(run, plan, logged=logged)
             with memory().share(size):
                 if count == 1:
                     states.sink_ipc(place / "states.ipc", compression="zstd")
-                    return cls((pl.scan_ipc(place / "states.ipc"),), size)
-                found.append(deal(states, pl.col("_target_id"), count, place / f"states-{number}"))
+                    found.append([pl.scan_ipc(place / "states.ipc")])
+                else:
+                    found.append(deal(states, pl.col("_target_id"), count, place / f"states-{number}"))
+                totals.add(pl.concat(found[-1]))
+        totals.total()
         return cls(tuple(pl.concat(part) for part in zip(*found, strict=True)), size)
 
     @property
@@ -146,39 +161,68 @@ class States:
         return list(zip(self.parts, deal(there, pl.col("Id"), len(self.parts), place), strict=True))
 
 
-def link_totals(run: Run, plan: ObjectPlan) -> pl.DataFrame:
-    """`field`, `state` (null where a lookup has none, which must not be), `rows`: every lookup of every record.
+class LinkTotals:
+    """Counts every lookup of every record by what became of it, part by part, for whoever looks at all records anyway.
 
-    A check and the summary ask for it: it is worked out once, until a file that it rests on is written by whichever process.
+    Checks and the summary want the counts: they are kept until a file that they rest on is written, by whichever process.
     """
-    if not plan.lookups:
-        return pl.DataFrame(schema=COUNTS)
-    if run.retries() or steps_of(run, plan.object):
-        return _link_totals(run, plan)
-    rests_on = (run.layout.audit(plan.object), run.remap_folder(plan.object), run.folder / "relink" / plan.object)
-    stamp = tuple(files.stamps(folder) for folder in rests_on)
-    with _guard:
-        known = _totals.get(str(rests_on[0]))
-    if known is not None and known[0] == stamp:
-        return known[1]
-    found = _link_totals(run, plan)
-    with _guard:
-        _totals[str(rests_on[0])] = (stamp, found)
-    return found
+
+    def __init__(self, run: Run, plan: ObjectPlan) -> None:
+        """Made before the first part is looked at."""
+        self._plan = plan
+        self._name = str(run.layout.audit(plan.object))
+        self._stamp = _stamp(run, plan)
+        self._found: list[pl.DataFrame] = []
+
+    def known(self) -> pl.DataFrame | None:
+        """The counts, where nothing has been written since somebody counted; else None."""
+        if not self._plan.lookups:
+            return pl.DataFrame(schema=COUNTS)
+        with _guard:
+            stamp, counts = _totals.get(self._name, (None, None))
+        return counts if stamp is not None and stamp == self._stamp else None
+
+    def add(self, states: pl.LazyFrame) -> None:
+        """Count the records of one part (`link_states`)."""
+        if self._plan.lookups:
+            links = states.select(
+                pl.col(f"_link.{item.target.name}").alias(item.target.name) for item in self._plan.lookups
+            )
+            long = links.unpivot(variable_name="field", value_name="state")
+            self._found.append(long.group_by("field", "state").agg(pl.len()).collect())
+
+    def total(self) -> pl.DataFrame:
+        """`COUNTS` of all parts: `state` is null where a lookup has none, which must not be."""
+        if not self._plan.lookups:
+            return pl.DataFrame(schema=COUNTS)
+        rows = pl.col("len").sum().cast(pl.UInt32).alias("rows")
+        found = pl.concat(self._found).group_by("field", "state").agg(rows).sort("field", "state")
+        if self._stamp is not None:
+            with _guard:
+                _totals[self._name] = (self._stamp, found)
+        return found
 
 
-def _link_totals(run: Run, plan: ObjectPlan) -> pl.DataFrame:
-    names = [lookup.target.name for lookup in plan.lookups]
-    found = []
+def link_totals(run: Run, plan: ObjectPlan) -> pl.DataFrame:
+    """`COUNTS` of an object's records: every lookup of each of them, by what became of it (`LinkTotals`)."""
+    totals = LinkTotals(run, plan)
+    known = totals.known()
+    if known is not None:
+        return known
     count, size = parts_of(run, plan)
     with scratch() as place:
         for logged in Logged.of(run, plan).dealt(count, place):
-            rows = link_states(run, plan, logged=logged).select(pl.col(f"_link.{name}").alias(name) for name in names)
-            counted = rows.unpivot(variable_name="field", value_name="state").group_by("field", "state").agg(pl.len())
             with memory().share(size):
-                found.append(counted.collect())
-    rows_of = pl.col("len").sum().cast(pl.UInt32).alias("rows")
-    return pl.concat(found).group_by("field", "state").agg(rows_of).sort("field", "state")
+                totals.add(link_states(run, plan, logged=logged))
+    return totals.total()
+
+
+def _stamp(run: Run, plan: ObjectPlan) -> object | None:
+    """Changes when a file is written that the counts rest on; None where they rest on more than is looked at here."""
+    if run.retries() or steps_of(run, plan.object):
+        return None
+    rests_on = (run.layout.audit(plan.object), run.remap_folder(plan.object), run.folder / "relink" / plan.object)
+    return tuple(files.stamps(folder) for folder in rests_on)
 
 
 def _final(lookup: Lookup) -> pl.Expr:

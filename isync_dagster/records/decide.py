@@ -10,12 +10,13 @@ from isync_dagster.records.words import decision, link
 from isync_dagster.schema.model import Field
 from isync_dagster.schema.types import dtype
 
+_UNCHANGED = pl.lit([], dtype=pl.List(pl.String))
 
-def decide(frame: pl.LazyFrame, plan: ObjectPlan, target_rows: pl.LazyFrame | None) -> pl.LazyFrame:
+
+def decide(frame: pl.LazyFrame, plan: ObjectPlan, target_rows: pl.LazyFrame) -> pl.LazyFrame:
     """`frame` (resolved and matched) with the decision of each row, in order.
 
-    `target_rows` has `Id` and the fields of `target_fields(plan)`; None where no row is matched, which spares the
-    comparison of every value with nothing. Added: `_now.F` in the dtype of the target field,
+    `target_rows` has `Id` and the fields of `target_fields(plan)`. Added: `_now.F` in the dtype of the target field,
     the value that the matched record has now, for every F that an update or relink may write; `_changed`
     List(String), the fields that an update must send. `_decision` is final: insert, update, identical, existing
     (matched, updates are off), skipped (not matched, inserts are off), blocked or dropped; `_reason` says why a row
@@ -24,25 +25,34 @@ def decide(frame: pl.LazyFrame, plan: ObjectPlan, target_rows: pl.LazyFrame | No
     An update never touches what an insert alone may set, nor staged fields and deferred lookups (relink does), nor a
     lookup that could not be resolved: it stays what it is in the target until its parent arrives.
     """
-    now = [field for field in target_fields(plan) if field.name in _watched(plan)]
-    matched = pl.col("_target_id").is_not_null()
-    if target_rows is None:
-        nothing = {f"_now.{field.name}": pl.lit(None, dtype=dtype(field)) for field in now}
-        unchanged = pl.lit([], dtype=pl.List(pl.String)).alias("_changed")
-        return _decided(frame.with_columns(**nothing).with_columns(unchanged), plan, matched)
     current = target_rows.select(
-        pl.col("Id").alias("_target_id"), *(pl.col(field.name).alias(f"_now.{field.name}") for field in now)
+        pl.col("Id").alias("_target_id"), *(pl.col(field.name).alias(f"_now.{field.name}") for field in _now(plan))
     )
     frame = frame.join(current, on="_target_id", how="left", maintain_order="left")
     differing = [pl.when(differs).then(pl.lit(name)) for name, differs in _differences(plan).items()]
-    changed = pl.concat_list(differing).list.drop_nulls() if differing else pl.lit([], dtype=pl.List(pl.String))
-    frame = frame.with_columns(
-        pl.when(matched).then(changed).otherwise(pl.lit([], dtype=pl.List(pl.String))).alias("_changed")
-    )
-    return _decided(frame, plan, matched)
+    changed = pl.concat_list(differing).list.drop_nulls() if differing else _UNCHANGED
+    matched = pl.col("_target_id").is_not_null()
+    decided = _decided(frame.with_columns(pl.when(matched).then(changed).otherwise(_UNCHANGED).alias("_changed")), plan)
+    updated = pl.col("_decision") == decision("update")
+    return decided.with_columns(pl.when(updated).then(pl.col("_changed")).otherwise(_UNCHANGED).alias("_changed"))
 
 
-def _decided(frame: pl.LazyFrame, plan: ObjectPlan, matched: pl.Expr) -> pl.LazyFrame:
+def decide_unmatched(frame: pl.LazyFrame, plan: ObjectPlan) -> pl.LazyFrame:
+    """As `decide` where no row of `frame` is matched, without `_now.F` and `_changed` (`uncompared` adds them).
+
+    Nothing is compared, and what is sorted next has half the columns.
+    """
+    return _decided(frame.with_columns(_changed=_UNCHANGED), plan).drop("_changed")
+
+
+def uncompared(frame: pl.LazyFrame, plan: ObjectPlan) -> pl.LazyFrame:
+    """`frame` with the `_now.F` and `_changed` of rows that no record of the target was compared with."""
+    nothing = {f"_now.{field.name}": pl.lit(None, dtype=dtype(field)) for field in _now(plan)}
+    return frame.with_columns(**nothing, _changed=_UNCHANGED)
+
+
+def _decided(frame: pl.LazyFrame, plan: ObjectPlan) -> pl.LazyFrame:
+    matched = pl.col("_target_id").is_not_null()
     before, conflict = pl.col("_decision"), pl.col("_conflict").is_not_null()
     # Where nothing would be written, a missing parent holds nothing up.
     found = matched if not plan.update_existing else pl.lit(False)
@@ -66,12 +76,14 @@ def _decided(frame: pl.LazyFrame, plan: ObjectPlan, matched: pl.Expr) -> pl.Lazy
     return frame.with_columns(chosen.alias("_decision")).with_columns(
         pl.when(rejected)
         .then(pl.concat_str(["_reason", "_conflict"], separator="; ", ignore_nulls=True))
-        .alias("_reason"),
-        pl.when(pl.col("_decision") == decision("update"))
-        .then(pl.col("_changed"))
-        .otherwise(pl.lit([], dtype=pl.List(pl.String)))
-        .alias("_changed"),
+        .alias("_reason")
     )
+
+
+def _now(plan: ObjectPlan) -> tuple[Field, ...]:
+    """The fields of which it is kept what the target has now."""
+    watched = _watched(plan)
+    return tuple(field for field in target_fields(plan) if field.name in watched)
 
 
 def target_fields(plan: ObjectPlan) -> tuple[Field, ...]:

@@ -1,13 +1,13 @@
 """What Salesforce would refuse of the transformed rows, as far as it shows without an id map.
 
 One table of rules: each is a condition on a field with a kind, a severity and a sentence. All rules of an object are
-judged in one pass over its frame; nothing is loaded but rows with findings.
+counted in one pass over its frame; what is wrong is listed in another, which holds rows with findings alone.
 """
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 
@@ -24,9 +24,7 @@ from isync_dagster.template.models import CheckSeverity, PreflightDecision
 SHOWN = 255
 """Characters of a value that a finding shows."""
 
-FINDING = pl.Struct(
-    {"check": pl.String, "severity": pl.String, "field": pl.String, "value": pl.String, "message": pl.String}
-)
+FINDINGS = {name: pl.String() for name in ("check", "severity", "field", "_source_id", "value", "message")}
 
 _INT_MAX = 2**31 - 1
 _FIRST, _LAST = date(1700, 1, 1), date(4000, 12, 31)
@@ -81,46 +79,64 @@ def find(frame: pl.LazyFrame, plan: ObjectPlan, known: Known = _NOTHING_KNOWN) -
 
     Columns: `check` (one of `template.kinds.KINDS`), `severity` (error: Salesforce would refuse the row; warn: it takes it), `field`
     (target name), `_source_id`, `value` (what the target would get, its first 255 characters) and `message`, all
-    String. One pass over `frame`.
+    String. One pass over `frame` counts what is wrong; where something is, another lists it, by the checks that hit.
     """
-    checks = _checks(plan, known)
-    wrong = {f"_wrong{number}": check.bad.fill_null(False) for number, check in enumerate(checks)}
     of_type = known.severity("type", plan.object, "")
     unfit = pl.lit(False) if of_type is CheckSeverity.OFF else pl.col("_unfit").is_not_null()
-    rows = frame.with_columns(**wrong).filter(pl.any_horizontal(unfit, *wrong))
-    entries = [
-        pl.when(pl.col(column)).then(
-            _entry(check.name, check.severity, pl.lit(check.field), check.value, pl.lit(check.message))
-        )
-        for column, check in zip(wrong, checks, strict=True)
+    checks = _checks(plan, known)
+    counts = frame.select(_unfit=unfit.sum(), **{str(number): check.bad.sum() for number, check in enumerate(checks)})
+    unfitting, *numbers = counts.collect(engine="streaming").row(0)
+    hits = [check for check, number in zip(checks, numbers, strict=True) if number]
+    listed = [pl.LazyFrame(schema=FINDINGS)]
+    if hits:
+        listed.append(_listed(frame, hits))
+    if unfitting:
+        listed.append(_misfits(frame, of_type))
+    return pl.concat(listed)
+
+
+def _listed(frame: pl.LazyFrame, checks: Sequence[_Check]) -> pl.LazyFrame:
+    """The findings of these checks: a row is looked at once, and a text is made of what is wrong alone."""
+    wrong = {f"_wrong{number}": check.bad.fill_null(False) for number, check in enumerate(checks)}
+    said = [
+        # Of a value that is missing there is something to say too: a text in front tells it from no finding.
+        pl.when(pl.col(column))
+        .then(pl.concat_str(pl.lit("="), check.value.str.slice(0, SHOWN)).fill_null("-"))
+        .alias(str(number))
+        for number, (column, check) in enumerate(zip(wrong, checks, strict=True))
     ]
-    of_type_entries = pl.col("_unfit").list.eval(
-        _entry(
-            "type",
-            of_type,
-            pl.element().struct.field("field"),
-            pl.element().struct.field("value"),
-            pl.lit("the value does not fit the target's type"),
-        )
+    words = pl.LazyFrame(
+        [(str(number), check.name, check.severity, check.field, check.message) for number, check in enumerate(checks)],
+        schema=dict.fromkeys(("_check", "check", "severity", "field", "message"), pl.String),
+        orient="row",
     )
-    listed = pl.concat_list([*entries]).list.drop_nulls() if entries else pl.lit([], dtype=pl.List(FINDING))
-    if of_type is not CheckSeverity.OFF:
-        listed = pl.concat_list(listed, of_type_entries.fill_null([]))
     return (
-        rows.select("_source_id", listed.alias("_findings"))
-        .explode("_findings")
-        .unnest("_findings")
-        .select("check", "severity", "field", "_source_id", "value", "message")
+        frame.with_columns(**wrong)
+        .filter(pl.any_horizontal(*wrong))
+        .select("_source_id", *said)
+        .unpivot(index="_source_id", variable_name="_check", value_name="_said")
+        .drop_nulls("_said")
+        .join(words, on="_check", how="left")
+        .with_columns(value=pl.when(pl.col("_said").str.starts_with("=")).then(pl.col("_said").str.slice(1)))
+        .select(*FINDINGS)
     )
 
 
-def _entry(check: str, severity: str, field: pl.Expr, value: pl.Expr, message: pl.Expr) -> pl.Expr:
-    return pl.struct(
-        pl.lit(check).alias("check"),
-        pl.lit(str(severity)).alias("severity"),
-        field.alias("field"),
-        value.str.slice(0, SHOWN).alias("value"),
-        message.alias("message"),
+def _misfits(frame: pl.LazyFrame, severity: CheckSeverity) -> pl.LazyFrame:
+    """A finding a value that the target's type cannot hold."""
+    return (
+        frame.filter(pl.col("_unfit").is_not_null())
+        .select("_source_id", "_unfit")
+        .explode("_unfit")
+        .unnest("_unfit")
+        .select(
+            check=pl.lit("type"),
+            severity=pl.lit(str(severity)),
+            field="field",
+            _source_id="_source_id",
+            value=pl.col("value").str.slice(0, SHOWN),
+            message=pl.lit("the value does not fit the target's type"),
+        )
     )
 
 

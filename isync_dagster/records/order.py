@@ -13,10 +13,11 @@ from isync_dagster.records.locks import by_rule
 def load_order(frame: pl.LazyFrame, plan: ObjectPlan, by: Sequence[str] | None = None) -> pl.LazyFrame:
     """`frame` sorted for the load, with `_row` UInt32 counting from 0 in that order.
 
-    First `_wave` where the frame has it, then the parents in the fields `by` (those that rows contend for, the worst
+    First `_wave` where the plan has a rule for it, then the parents in the fields `by` (those that rows contend for, the worst
     first; default: by kind alone), so that siblings stand side by side, then the source id.
     """
-    keys = ["_wave"] if "_wave" in frame.collect_schema() else []
+    # Without a rule all rows are of one wave: a key that is equal in all of them costs as much as any other.
+    keys = [] if plan.wave_rule is None else ["_wave"]
     keys += by_rule(sent_lookups(plan)) if by is None else by
     return frame.sort(*keys, "_source_id", nulls_last=True).with_row_index("_row")
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from isync_dagster.plan.model import FieldMapping, Lookup, ObjectPlan, Policy, StagedField
-from isync_dagster.records.decide import decide, target_fields, updated_fields
+from isync_dagster.records.decide import decide, decide_unmatched, target_fields, uncompared, updated_fields
 from isync_dagster.records.match import match, unmatched
 from isync_dagster.records.remap import resolve
 from isync_dagster.records.words import DECISIONS
@@ -257,6 +257,6 @@ def test_nothing_to_match_is_decided_without_looking_and_to_the_same_end(
     rows = [{"Name": f"n{number}", "AccountId": parent} for number, parent in enumerate(parents)]
     looked = run(plan, rows, [])
     resolved = resolve(source(plan, *rows), plan.lookups, lambda _: id_map(("p1", "q1")))
-    unlooked = decide(unmatched(resolved), plan, None).collect()
+    unlooked = uncompared(decide_unmatched(unmatched(resolved), plan), plan).select(looked.columns).collect()
     assert unlooked.equals(looked)
     assert unlooked.schema == looked.schema

@@ -20,7 +20,10 @@ def test_wave_then_contended_parent_then_source_id() -> None:
             "Master": ["y", "x", "y", "a", None],
         }
     )
-    plan = object_plan(lookups=(lookup("Free", "Account"), lookup("Master", "Campaign", required=True)))
+    plan = object_plan(
+        lookups=(lookup("Free", "Account"), lookup("Master", "Campaign", required=True)),
+        wave_rule="standard_price_book_first",
+    )
     ordered = load_order(frame, plan).collect()
     assert ordered["_source_id"].to_list() == ["c", "b", "d", "e", "a"]
     assert ordered["_row"].to_list() == [0, 1, 2, 3, 4]
