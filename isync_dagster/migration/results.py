@@ -13,7 +13,7 @@ from isync_dagster.migration.memory import frame_bytes, memory
 from isync_dagster.migration.model import State, SyncJob
 from isync_dagster.migration.settling import made_since
 from isync_dagster.plan.model import ObjectPlan
-from isync_dagster.records.pairing import pair, pair_distinct
+from isync_dagster.records.pairing import pair, pair_hashed
 from isync_dagster.salesforce.bulk_ingest import BulkIngest, ResultKind
 from isync_dagster.store import files
 from isync_dagster.store.ledger import Entry
@@ -68,15 +68,14 @@ class Results:
         columns = cells(rows.collect_schema().names())
         sent = rows.select("_row", *columns)
         schema = [pl.col(name).cast(kind) for name, kind in known_schema().items()]
-        # Both sides, each with its text and its cells.
-        text, count = entry.payload.get("bytes", self.job.options.chunk_bytes), entry.payload["sent_rows"]
-        size = 2 * frame_bytes(text, count * len(columns))
-        slices = memory().slices(size)
-        with memory().share(size // slices + count * ROW_BYTES):
-            quick = pair_distinct(sent, results, operation, slices)
+        count = entry.payload["sent_rows"]
+        with memory().share(count * ROW_BYTES):
+            quick = pair_hashed(sent, results, operation)
         if quick is not None:
             return quick.select(schema), pl.Series("target_id", [], dtype=pl.String)
-        with memory().share(2 * size):
+        # Both sides, each with its text and its cells, grouped by all of them.
+        text = entry.payload.get("bytes", self.job.options.chunk_bytes)
+        with memory().share(4 * frame_bytes(text, count * len(columns))):
             paired = pair(sent, results, operation)
             pairs, unpaired = pl.collect_all([paired.rows, paired.unpaired])
         ids = unpaired.get_column("sf__Id").drop_nulls().alias("target_id") if unpaired.height else None

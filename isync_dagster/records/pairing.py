@@ -66,54 +66,41 @@ def pair(sent: pl.LazyFrame, results: pl.LazyFrame, operation: str = "insert") -
     )
 
 
-def pair_distinct(
-    sent: pl.LazyFrame, results: pl.LazyFrame, operation: str = "insert", slices: int = 1
-) -> pl.DataFrame | None:
-    """`Paired.rows` at a fraction of the cost where no two rows are equal and every row has its result; else None.
+def pair_hashed(sent: pl.LazyFrame, results: pl.LazyFrame, operation: str = "insert") -> pl.DataFrame | None:
+    """`Paired.rows` at a fraction of the cost where every row has its result, and every result its row; else None.
 
-    Takes what `pair` takes, in files or in memory, which give their rows in the same order each time. A hash of the row
-    finds the candidate, the equality of all columns decides: two rows that share a hash, a row without a result or a
-    result without a row leave it to `pair`. The columns are compared in so many `slices`, one after the other: memory is
-    bounded by the rows of one job times the columns of a slice, and 100 bytes a row.
+    Takes what `pair` takes. Rows are told apart by a hash of 64 bits of all columns: what is held is some 100 bytes a
+    row, whatever the columns. It answers only where the hashes of both sides are the same, one for one, so that two rows
+    can get each other's result only if the org echoed both of them changed and both hashes met all the same (2^-128);
+    whatever else does not fit is left to `pair`, which compares the columns themselves.
     """
     columns = [name for name in sent.collect_schema().names() if not name.startswith("_")]
     echoed = results.collect_schema()
     own = [(_plain(pl.col(name)) if name in echoed else _BLANK).alias(name) for name in _OWN]
     asked, answered = _cells(sent.collect_schema(), columns), _cells(echoed, columns)
-    at_once = slices == 1 or len(columns) == 1
-    kept = columns if at_once else []
-    # What is kept for the comparison is kept under the hash's own names, so that the text is read once.
     left, right = pl.collect_all(
         [
-            sent.select("_row", **asked).with_columns(_hash=_row_hash(columns)).select("_row", "_hash", *kept),
-            results.select(*own, **answered).with_columns(_hash=_row_hash(columns)).select(*_OWN, "_hash", *kept),
-        ]
+            sent.select("_row", **asked).with_columns(_hash=_row_hash(columns)).select("_row", "_hash"),
+            results.select(*own, **answered).with_columns(_hash=_row_hash(columns)).select(*_OWN, "_hash"),
+        ],
+        engine="streaming",
     )
-    if left.height != right.height or left["_hash"].n_unique() != left.height:
+    if left.height != right.height:
         return None
-    if right["_hash"].n_unique() != right.height:
+    keys = ["_hash"]
+    if left["_hash"].n_unique() < left.height:
+        # Equal rows are interchangeable: the first takes the first result of them, and so on.
+        keys.append("_nth")
+        left, right = (side.with_columns(_nth=pl.int_range(pl.len()).over("_hash")) for side in (left, right))
+    found = right.select(keys).with_row_index("_at")
+    at = left.select(keys).join(found, on=keys, how="left", maintain_order="left")["_at"]
+    if at.len() != left.height or at.null_count() or at.n_unique() != left.height:
         return None
-    found = right.select("_hash").with_row_index("_at")
-    at = left.select("_hash").join(found, on="_hash", how="left", maintain_order="left")["_at"]
-    if at.null_count():
-        return None
-    width = max(1, -(-len(columns) // slices))
-    for names in [columns] if at_once else [columns[start : start + width] for start in range(0, len(columns), width)]:
-        one = left if at_once else _slice(sent, asked, names)
-        two = right if at_once else _slice(results, answered, names)
-        # A column at a time, so that no second copy of them all is made.
-        if any((one[name] != two[name].gather(at)).any() for name in names):
-            return None
-    rows = right.select(_OWN)[at].with_columns(left["_row"])
-    return _outcome(rows.lazy(), operation).collect()
+    return _outcome(right.select(_OWN)[at].with_columns(left["_row"]).lazy(), operation).collect()
 
 
 def _cells(known: pl.Schema, columns: list[str]) -> dict[str, pl.Expr]:
     return {name: _plain(pl.col(name)) if name in known else _BLANK for name in columns}
-
-
-def _slice(frame: pl.LazyFrame, cells: dict[str, pl.Expr], names: list[str]) -> pl.DataFrame:
-    return frame.with_columns(cells[name].alias(name) for name in names).select(names).collect()
 
 
 def _row_hash(columns: list[str]) -> pl.Expr:

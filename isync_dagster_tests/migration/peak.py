@@ -1,4 +1,4 @@
-"""What a child process holds at most while it works on big files: `python -m … <what> <slices> <folder>` prints bytes."""
+"""What a child process holds at most while it works on big files: `python -m … <what> <folder>` prints bytes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import polars as pl
 from upath import UPath
 
 from isync_dagster.migration.slicing import cut_rows, write_parts
-from isync_dagster.records.pairing import pair_distinct
+from isync_dagster.records.pairing import pair, pair_hashed
 
 COLUMNS = [f"F{number}" for number in range(24)]
 
@@ -24,19 +24,22 @@ def make(folder: Path, rows: int) -> None:
     results.reverse().write_csv(folder / "results.csv")
 
 
-def work(what: str, slices: int, folder: Path) -> None:
-    """Pair the rows, or sort them, in so many slices."""
+def work(what: str, folder: Path) -> None:
+    """Pair the rows by all columns or by hash, or sort them at once or in slices."""
     rows = pl.scan_parquet(folder / "rows.parquet")
-    if what == "pair":
-        results = pl.scan_csv(folder / "results.csv", infer_schema=False)
-        found = pair_distinct(rows.select("_row", *COLUMNS), results, slices=slices)
-        assert found is not None
-        assert found.height == rows.select(pl.len()).collect().item()
-    else:
-        parts = [
-            part.drop("_row").sort("Id").with_row_index("_row") for part in cut_rows(rows, slices, None, folder / "cut")
-        ]
-        write_parts(UPath(folder / f"out-{slices}"), parts)
+    results = pl.scan_csv(folder / "results.csv", infer_schema=False)
+    total = rows.select(pl.len()).collect().item()
+    match what:
+        case "pair":
+            assert pair(rows.select("_row", *COLUMNS), results).rows.collect().height == total
+        case "pair by hash":
+            found = pair_hashed(rows.select("_row", *COLUMNS), results)
+            assert found is not None
+            assert found.height == total
+        case _:
+            slices = 1 if what == "sort" else 8
+            cut = cut_rows(rows, slices, None, folder / "cut")
+            write_parts(UPath(folder / what), [part.drop("_row").sort("Id").with_row_index("_row") for part in cut])
 
 
 def peak() -> int:
@@ -47,5 +50,5 @@ def peak() -> int:
 
 if __name__ == "__main__":
     before = peak()
-    work(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]))
+    work(sys.argv[1], Path(sys.argv[2]))
     print(peak() - before)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from isync_dagster.records.pairing import Paired, pair, pair_distinct, split_error
+from isync_dagster.records.pairing import Paired, pair, pair_hashed, split_error
 
 cells = st.sampled_from(
     [None, "", "a", "A", " a", "a\nb", "a\r\nb", "a\rb", '"', ",", "0", "1.0E7", "#N/A", "😀", "\0"]
@@ -92,29 +92,45 @@ def test_nothing_is_guessed(sent: list[tuple[str | None, ...]], echoed: list[tup
     assert unpaired.columns == ["sf__Id", "sf__Created", "sf__Error", *COLUMNS]
 
 
-@settings(max_examples=100, deadline=None)
-@given(rows, rows, st.booleans(), st.integers(1, 4))
-def test_the_quick_way_says_what_the_thorough_one_says_or_nothing(
-    sent: list[tuple[str | None, ...]], others: list[tuple[str | None, ...]], same: bool, slices: int
+@settings(max_examples=150, deadline=None)
+@given(rows, rows, st.booleans())
+def test_the_quick_way_pairs_all_rows_with_results_of_equal_ones_or_says_nothing(
+    sent: list[tuple[str | None, ...]], others: list[tuple[str | None, ...]], same: bool
 ) -> None:
-    """It answers just where rows are distinct and each has its result; then as `pair` does, to the row.
-
-    In however many slices the columns are compared.
-    """
+    """It answers just where both sides hold the same rows, equal ones as often; then each result goes to one row."""
     echoed = list(reversed(sent)) if same else others
     results = pl.DataFrame(
         [[f"003{number:012d}", *value] for number, value in enumerate(echoed)],
         schema=dict.fromkeys(["sf__Id", *COLUMNS], pl.String),
         orient="row",
     )
-    quick = pair_distinct(sent_frame(sent), results.lazy(), slices=slices)
+    quick = pair_hashed(sent_frame(sent), results.lazy())
     left = [tuple(normal(cell) for cell in value) for value in sent]
     right = [tuple(normal(cell) for cell in value) for value in echoed]
-    distinct = len(set(left)) == len(left) and sorted(left) == sorted(right)
-    assert (quick is not None) == distinct
+    assert (quick is not None) == (sorted(left) == sorted(right))
     if quick is not None:
         thorough, _, _ = collect(pair(sent_frame(sent), results.lazy()))
-        assert quick.sort("_row").equals(thorough.sort("_row"))
+        assert quick.schema == thorough.schema
+        assert sorted(quick["_row"]) == list(range(len(left)))
+        assert quick["target_id"].n_unique() == len(left)
+        for row, target in quick.select("_row", "target_id").rows():
+            assert right[int(target[3:15])] == left[row]
+        assert quick.drop("_row", "target_id").equals(thorough.drop("_row", "target_id"))
+
+
+def test_an_echo_that_differs_in_one_cell_is_left_to_the_thorough_way() -> None:
+    sent = sent_frame([("x", "1", None), ("y", "2", None)])
+    there = {"sf__Id": ["003000000000001", "003000000000002"], "Name": ["y", "x"], "Id2__c": [None, None]}
+    assert (
+        pair_hashed(sent, pl.LazyFrame({**there, "City": ["2", "1"]}, schema_overrides={"Id2__c": pl.String}))
+        is not None
+    )
+    changed = pl.LazyFrame({**there, "City": ["2", "1 "]}, schema_overrides={"Id2__c": pl.String})
+    assert pair_hashed(sent, changed) is None
+    rows, unpaired, unanswered = collect(pair(sent, changed))
+    assert rows["_row"].to_list() == [1]
+    assert unpaired["sf__Id"].to_list() == ["003000000000002"]
+    assert unanswered["_row"].to_list() == [0]
 
 
 def test_successful_failed_and_unprocessed_of_equal_rows() -> None:
