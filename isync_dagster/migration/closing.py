@@ -22,6 +22,7 @@ import polars as pl
 from upath import UPath
 
 from isync_dagster.migration import reading
+from isync_dagster.migration.memory import memory
 from isync_dagster.migration.model import SyncJob
 from isync_dagster.migration.settling import user_id
 from isync_dagster.migration.target import ID, stamp_fields, started_path, verify_folder
@@ -40,6 +41,8 @@ ASK_BY_ID = 400
 """Up to so many records are read by id; more by one read of what was touched since the run was opened."""
 SIDE_BY_SIDE = 4
 """Objects whose later stamps are read at the same time."""
+ROW_BYTES = 150
+"""What an id that is looked for takes."""
 MARGIN = timedelta(seconds=5)
 """What is added to both ends of a time in which rows were sent: orgs stamp whole seconds, by their own clock."""
 
@@ -214,14 +217,14 @@ def _read_later(job: SyncJob, run: Run, later: list[tuple[ObjectPlan, datetime]]
 
     def keep(plan: ObjectPlan, fields: tuple[Field, ...], where: str, rows: pl.DataFrame | int) -> None:
         if isinstance(rows, pl.DataFrame):
-            _keep(run, plan, typed(rows.select([field.name for field in fields]).lazy(), fields))
+            _keep(run, plan, typed(rows.select([field.name for field in fields]).lazy(), fields), rows.height)
             return
         folder = _folder(run, plan.object) / "later"
         target = plan.target_object
-        reading.read(
+        read = reading.read(
             job, job.target, object=target, fields=fields, where=where, folder=folder, stage="closing", at_least=rows
         )
-        _keep(run, plan, reading.scan(folder, fields))
+        _keep(run, plan, reading.scan(folder, fields), read.rows)
         files.remove_tree(folder)
 
     with ThreadPoolExecutor(SIDE_BY_SIDE, thread_name_prefix="closing") as pool:
@@ -233,11 +236,19 @@ def _read_later(job: SyncJob, run: Run, later: list[tuple[ObjectPlan, datetime]]
         one.result()
 
 
-def _keep(run: Run, plan: ObjectPlan, later: pl.LazyFrame | None) -> None:
-    """Keep the stamps of the object's records as its check read them, but for those that were read later."""
+def _keep(run: Run, plan: ObjectPlan, later: pl.LazyFrame | None, rows: int = 0) -> None:
+    """Keep the stamps of the object's records as its check read them, but for those that were read `later` (`rows`).
+
+    Also of records that the run did not write: who asks looks for what it wrote.
+    """
+    there, folder = verify_folder(run, plan), _folder(run, plan.object)
+    names = [name for name in files.names(there) if name.startswith("part-")]
+    if later is None:
+        for name in names:
+            files.copy(there / name, folder / name)
+        return
     schema = {"Id": pl.String(), **{name: dtype(field) for name, field in STAMPS.items()}}
-    ours = run.audit(plan.object).read().filter(pl.col("stage") != "remap").select(Id="target_id").drop_nulls().unique()
-    rows = files.scan(verify_folder(run, plan) / "part-*.parquet", schema)
-    if later is not None:
-        rows = pl.concat([rows.join(later, on="Id", how="anti"), later], how="diagonal")
-    files.write_parquet(_folder(run, plan.object) / "part-00000.parquet", rows.join(ours, on="Id", how="semi"))
+    before = files.scan([there / name for name in names], schema)
+    with memory().share(rows * ROW_BYTES):
+        known = pl.concat([before.join(later, on="Id", how="anti"), later], how="diagonal")
+        files.write_parquet(folder / "part-00000.parquet", known)

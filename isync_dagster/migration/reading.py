@@ -224,7 +224,7 @@ def _by_bulk(
     tag: str = "",
 ) -> tuple[int, int, str]:
     """By one query job; `tag` stands in the names of the files of one of several."""
-    bulk, object, folder = BulkQuery(org), parts.object, parts.folder
+    bulk, object, folder = BulkQuery(org, columns=len(parts.fields)), parts.object, parts.folder
     with org.job_slot():
         cursor = _cursor(bulk, soql, folder, "queryAll" if deleted else "query", tag)
         fresh = None if cursor["pages"] else counted * len(parts.fields)

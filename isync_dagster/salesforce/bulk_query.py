@@ -25,17 +25,25 @@ __all__ = ["BulkQuery", "PageFile", "PageRef", "QueryJob"]
 _FIRST_WITH_PAGES = 58.0
 IN_ONE = 50_000
 """Up to so many rows a result is fetched at once, without the list of its pages."""
+CELLS_A_PAGE, MOST_ROWS = 1_500_000, 250_000
+"""A result with few columns is fetched in pages of more rows than the org lists: of so many cells, so many rows at most."""
 # What an org answers that has no resultPages, whatever its version says.
 _NO_PAGES = frozenset({400, 404, 405, 501})
 
 
 class BulkQuery:
-    """The query jobs of an org. `max_records` bounds a page where the client may choose (locator paging)."""
+    """The query jobs of an org.
 
-    def __init__(self, org: Org, *, parallel: int = 4, max_records: int = 50_000) -> None:
+    `max_records` bounds a page where the client may choose (locator paging); `columns` is how many a result has, where
+    that is known: a narrow one comes in few large pages, since each is an API call.
+    """
+
+    def __init__(self, org: Org, *, parallel: int = 4, max_records: int = IN_ONE, columns: int | None = None) -> None:
         self._org = org
         self._parallel = parallel
-        self._max_records = max_records
+        large = min(CELLS_A_PAGE // columns, MOST_ROWS) if columns else 0
+        self._by_locator = large > max_records
+        self._max_records = max(large, max_records)
         # create and results must use the same API version (else 409), across restarts and settings
         self._versions: dict[str, str] = {}
 
@@ -123,10 +131,7 @@ class BulkQuery:
         if page.path is not None:
             done = download_csv(self._org, page.path, to)
         else:
-            params = {"maxRecords": str(self._max_records)}
-            if page.locator is not None:
-                params["locator"] = page.locator
-            done = self._results(job_id, params, to)
+            done = self._at_locator(job_id, page.locator, to)
         following = done.headers.get("Sforce-Locator") if page.chained else None
         return PageFile(
             index=page.index,
@@ -163,7 +168,7 @@ class BulkQuery:
         # the two ways of paging cut the result at different rows, so a download ends the way it began
         began_chained = any(page.chained for page in kept.values())
         # The pages of a result that fits one are not asked for: it is fetched at once.
-        in_one = not kept and processed is not None and processed <= IN_ONE
+        in_one = not kept and (self._by_locator or (processed is not None and processed <= IN_ONE))
         references = iter([PageRef(0, None, chained=True)]) if began_chained or in_one else self.pages(job_id)
         first = next(references)
         if first.chained:
@@ -211,24 +216,35 @@ class BulkQuery:
         left_out: set[str | None],
         cancelled: Callable[[], bool],
     ) -> Iterator[PageFile]:
-        """The pages one after the other, each naming the next."""
+        """The pages one after the other, each naming the next, which is on its way while one is worked on."""
+
+        def fetch(page: PageRef) -> PageFile:
+            return kept.get(page.locator) or self.download(job_id, page, folder / _name(page.index))
+
         seen: set[str | None] = set()
-        while True:
-            if page.locator in seen:
-                raise TransientError(f"query job {job_id}: the locator {page.locator} came twice", job_id=job_id)
-            seen.add(page.locator)
-            _stop_if(cancelled, job_id)
-            here = kept.get(page.locator)
-            if here is None:
-                here = self.download(job_id, page, folder / _name(page.index))
+        pool = ThreadPoolExecutor(1, thread_name_prefix="bulk-pages")
+        try:
+            following: PageRef | None = page
+            coming = pool.submit(copy_context().run, fetch, page)
+            while following is not None:
+                page = following
+                if page.locator in seen:
+                    raise TransientError(f"query job {job_id}: the locator {page.locator} came twice", job_id=job_id)
+                seen.add(page.locator)
+                while not wait_for([coming], self._org.tuning.glance).done:
+                    _stop_if(cancelled, job_id)
+                here, following = coming.result(), None
+                _stop_if(cancelled, job_id)
+                if here.next_locator is not None:
+                    following = PageRef(page.index + 1, here.next_locator, chained=True)
+                    coming = pool.submit(copy_context().run, fetch, following)
                 if page.locator in left_out:
                     # fetched for its successor's name only
                     here.path.unlink()
-                else:
+                elif page.locator not in kept:
                     yield here
-            if here.next_locator is None:
-                return
-            page = PageRef(page.index + 1, here.next_locator, chained=True)
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
 
     def _together(
         self, job_id: str, pages: Iterator[PageRef], folder: Path, parallel: int, cancelled: Callable[[], bool]
@@ -253,6 +269,17 @@ class BulkQuery:
                         yield future.result()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+    def _at_locator(self, job_id: str, locator: str | None, to: Path) -> Download:
+        """A page of the size of our choice; of the usual one where the org does not take more."""
+        params = {"maxRecords": str(self._max_records), **({} if locator is None else {"locator": locator})}
+        try:
+            return self._results(job_id, params, to)
+        except RequestError as error:
+            if error.details.get("status") != 400 or not self._by_locator:
+                raise
+            self._by_locator, self._max_records = False, IN_ONE
+            return self._at_locator(job_id, locator, to)
 
     def _results(self, job_id: str, params: Mapping[str, str], to: Path) -> Download:
         def attempt() -> Download:

@@ -23,7 +23,7 @@ def main(path: str) -> None:
     """Extract as the recipe says, and die."""
     recipe = json.loads(Path(path).read_text())
     reading.REST_ROWS = 0
-    bulk_query.IN_ONE = 0
+    bulk_query.IN_ONE = bulk_query.CELLS_A_PAGE = 0
     publish, left = disk.publish, recipe["pages"]
 
     def fatal(place: Path, to: Any) -> None:

@@ -120,6 +120,7 @@ def test_calls_that_are_used_up_are_the_same_clean_stop(accounts: World, state: 
 def test_an_extract_stops_at_the_sources_share(accounts: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "REST_ROWS", 0)
     monkeypatch.setattr(bulk_query, "IN_ONE", 0)
+    monkeypatch.setattr(bulk_query, "CELLS_A_PAGE", 0)
     service = accounts.served["source"].service
     before = service.call_limit
     service.call_limit = int(service.calls_made / 0.95) + 8

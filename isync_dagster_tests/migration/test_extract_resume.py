@@ -74,6 +74,7 @@ def test_a_killed_extract_goes_on_at_the_page(world: World, monkeypatch: pytest.
     assert len(written) == 2
     monkeypatch.setattr(reading, "REST_ROWS", 0)
     monkeypatch.setattr(bulk_query, "IN_ONE", 0)
+    monkeypatch.setattr(bulk_query, "CELLS_A_PAGE", 0)
     world.watch("source", f"(POST .*/jobs/query$|{PAGE}.*)")
     assert extract(job, "Account").rows == 23
     # Three of the five pages, and no new job; what was written before was not touched.
@@ -86,6 +87,7 @@ def test_a_killed_extract_goes_on_at_the_page(world: World, monkeypatch: pytest.
 def test_a_stopped_extract_goes_on_at_the_page(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "REST_ROWS", 0)
     monkeypatch.setattr(bulk_query, "IN_ONE", 0)
+    monkeypatch.setattr(bulk_query, "CELLS_A_PAGE", 0)
     world.reset(some("Account", 23))
     pages = 0
 

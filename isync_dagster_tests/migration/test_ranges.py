@@ -38,6 +38,7 @@ def by_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few rows are read as many would be."""
     monkeypatch.setattr(reading, "REST_ROWS", 0)
     monkeypatch.setattr(bulk_query, "IN_ONE", 0)
+    monkeypatch.setattr(bulk_query, "CELLS_A_PAGE", 0)
 
 
 def _ids(*numbers: tuple[int, int]) -> list[str]:

@@ -167,6 +167,52 @@ def test_locator_paging_before_version_58(server: ScriptedOrg, connect: Callable
     assert not server.asked("GET", "resultPages")
 
 
+def test_a_narrow_result_comes_in_large_pages_the_next_one_on_its_way(
+    server: ScriptedOrg, org: Org, tmp_path: Path
+) -> None:
+    on_its_way = threading.Event()
+
+    def results(request: Request) -> Reply:
+        if request.query.get("locator") == "n":
+            on_its_way.set()
+            return csv_page(quoted("3"))
+        return csv_page(quoted("1", "2"), locator="n")
+
+    server.on("GET", f"jobs/query/{JOB}/results", results)
+    complete(server, 3)
+    pages = BulkQuery(org, columns=6).download_all(JOB, tmp_path, processed=3)
+    assert next(pages).rows == 2
+    assert on_its_way.wait(60)
+    assert [page.rows for page in pages] == [1]
+    assert read(tmp_path) == ["1", "2", "3"]
+    assert {item.query["maxRecords"] for item in server.asked("GET", "results")} == {"250000"}
+    assert not server.asked("GET", "resultPages")
+
+
+def test_pages_of_the_usual_size_where_the_org_refuses_large_ones(
+    server: ScriptedOrg, org: Org, tmp_path: Path
+) -> None:
+    def results(request: Request) -> Reply:
+        if int(request.query["maxRecords"]) > 50_000:
+            return refused(400, "INVALIDJOB")
+        return csv_page(quoted("2")) if "locator" in request.query else csv_page(quoted("1"), locator="n")
+
+    server.on("GET", f"jobs/query/{JOB}/results", results)
+    complete(server, 2)
+    pages = list(BulkQuery(org, columns=6).download_all(JOB, tmp_path, processed=2))
+    assert [page.rows for page in pages] == [1, 1]
+    assert [item.query["maxRecords"] for item in server.asked("GET", "results")] == ["250000", "50000", "50000"]
+
+
+def test_a_wide_result_is_listed(server: ScriptedOrg, org: Org, tmp_path: Path) -> None:
+    listed = {"resultPages": [{"resultUrl": f"{BASE}/results?locator=A"}], "done": True}
+    server.on("GET", f"jobs/query/{JOB}/resultPages", Reply(200, listed))
+    pages_of(server, {"A": csv_page(quoted("1"))})
+    complete(server, 1)
+    (page,) = BulkQuery(org, columns=200).download_all(JOB, tmp_path)
+    assert page.locator == "A"
+
+
 @pytest.mark.parametrize("status", [400, 404, 405])
 def test_locator_paging_where_the_org_has_no_result_pages(
     server: ScriptedOrg, org: Org, tmp_path: Path, status: int
