@@ -31,7 +31,7 @@ from isync_dagster.migration.preflight import preflight
 from isync_dagster.migration.remap import remap
 from isync_dagster.schema.model import Field
 from isync_dagster.store.store import Store
-from isync_dagster_tests.migration.world import World, rows_of, send, some, template, together
+from isync_dagster_tests.migration.world import World, current, rows_of, send, some, template, together
 
 WRITES = "(POST|PATCH|PUT|DELETE) .*/(jobs/ingest|composite/(sobjects|tree|graph)|sobjects)"
 
@@ -259,7 +259,7 @@ def test_an_object_that_is_gone(world: World) -> None:
 
 
 def test_a_field_that_goes_after_the_gate_fails_the_job_as_a_whole(world: World) -> None:
-    world.reset(some("Account", 3))
+    world.reset(some("Account", 3, Zip__c="8000"))
     job = world.job(template(["Account"]))
     extract(job, "Account")
     preflight(job)
@@ -270,6 +270,21 @@ def test_a_field_that_goes_after_the_gate_fails_the_job_as_a_whole(world: World)
         assert world.counts("Account") == {"Account": 0}
     # Put right, the same run goes on.
     assert load(job, "Account").states == {"inserted": 3}
+
+
+def test_a_field_that_goes_and_is_empty_in_all_rows_holds_nothing_up(world: World) -> None:
+    """A column without a value is not sent."""
+    world.reset(some("Account", 3))
+    job = world.job(template(["Account"]))
+    extract(job, "Account")
+    preflight(job)
+    remap(job, "Account")
+    with changed(world, "target", "Account", "Zip__c", lambda _: None):
+        assert load(job, "Account").states == {"inserted": 3}
+    rows = current(job).ledger("load", "Account").rows(0, 1).collect()
+    assert "Name" in rows.columns
+    assert "Zip__c" not in rows.columns
+    assert not [name for name in rows.columns if not name.startswith("_") and rows[name].null_count() == rows.height]
 
 
 # ── the plan and the store ───────────────────────────────────────────────────────────────────────────────
