@@ -37,14 +37,13 @@ def write_decided(
     """Decide on the rows of an object and write them, in slices where they are more than a share of the memory."""
     folder = run.remap_folder(plan.object)
     size = work_bytes(run, plan, run.extract_folder(plan.object), run.folder / "target" / plan.object)
-    count = memory().slices(size)
+    count, share = memory().sliced(size)
     if count == 1:
         # Made before the share is taken: nothing else may be waited for while it is held.
         frame = decided(job, run, plan, rows, there, by=by)
-        with memory().share(size):
-            return write_parts(folder, [frame])
+        return write_parts(folder, [frame], share)
     with scratch() as place:
-        return _write_slices(job, run, plan, rows, there, by, count, size, place)
+        return _write_slices(job, run, plan, rows, there, by, count, size, share, place)
 
 
 def decided(
@@ -83,6 +82,7 @@ def _write_slices(
     by: Sequence[str],
     count: int,
     size: int,
+    share: int,
     scratch: Path,
 ) -> int:
     """As `decided` of all rows, slice by slice: of id maps, target rows and parents that failed only what a slice names."""
@@ -92,7 +92,6 @@ def _write_slices(
     known = _known(run, plan, there)
     books = standard_price_book(job, run) if plan.wave_rule == "standard_price_book_first" else None
     left = left_alone(job, run, plan.object)
-    share = size // count
     with memory().share(share):
         slices = cut_rows(rows, count, None if lookup is None else lookup.source.name, scratch)
     # Rows contend for the target's records, and stand above each other, across slices.
@@ -119,8 +118,7 @@ def _write_slices(
         mine = claimed.join(ids, on="_source_id", how="semi")
         near = there.join(mine.select(Id="_target_id").drop_nulls().unique(), on="Id", how="semi")
         parts.append(_ordered(with_claims(frame, mine), plan, near, left, by, books, levels))
-    with memory().share(share):
-        return write_parts(run.remap_folder(plan.object), parts)
+    return write_parts(run.remap_folder(plan.object), parts, share)
 
 
 def _spilled(frame: pl.LazyFrame, path: Path) -> pl.LazyFrame:

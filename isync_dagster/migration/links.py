@@ -33,12 +33,10 @@ ROW_BYTES = 150
 
 
 def parts_of(run: Run, plan: ObjectPlan) -> tuple[int, int]:
-    """Into how many parts the records of an object go, so that what is known of all their lookups fits a share; and the
-    bytes of one."""
+    """Into how many parts the records of an object go, so that what is known of all their lookups fits a share; and what
+    to take for one."""
     rows = sum(int(done.rows) for done in (recorded(run.extract_folder(plan.object)),) if done is not None)
-    size = rows * ROW_BYTES * (1 + len(plan.lookups))
-    count = memory().slices(size)
-    return count, size // count
+    return memory().sliced(rows * ROW_BYTES * (1 + len(plan.lookups)))
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,9 @@ CELL = 16
 PART = 3
 """A step works on at most one in so many parts of the budget at a time, so that steps run side by side."""
 
+STREAMS = 100 * MB
+"""What a pass holds besides the slice that it works on: row groups, what a join looks at on its way."""
+
 _UNITS = {"": 1, "B": 1, "KB": 1_000, "MB": MB, "GB": 1_000 * MB, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30}
 
 
@@ -68,6 +71,15 @@ class Memory:
         (1, 5)
         """
         return max(1, -(-size // self.slice_bytes))
+
+    def sliced(self, size: int) -> tuple[int, int]:
+        """Into how many slices something of `size` bytes is cut, and what to take while one is worked on.
+
+        >>> Memory(300 * MB).sliced(90 * MB), Memory(300 * MB).sliced(450 * MB)
+        ((1, 90000000), (5, 190000000))
+        """
+        count = self.slices(size)
+        return count, size if count == 1 else size // count + STREAMS
 
     @contextmanager
     def share(self, wanted: int) -> Iterator[int]:

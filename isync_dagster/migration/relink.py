@@ -124,8 +124,8 @@ def _decide(job: SyncJob, run: Run, plan: ObjectPlan, path: UPath) -> None:
     rows = left_open(rows, plan).select(_needed(rows, plan))
     count = int(rows.select(pl.len()).collect().item())
     size = count * (ROW_BYTES + CELL * len(rows.collect_schema()))
-    slices = memory().slices(size)
-    share, length = size // slices, -(-count // slices)
+    slices, share = memory().sliced(size)
+    length = -(-count // slices)
     # What is written is laid out before the share is taken: nothing else may be waited for while it is held.
     if slices == 1:
         decided = _decided(job, run, plan, rows, alone=True)

@@ -13,25 +13,23 @@ from upath import UPath
 
 from isync_dagster.migration import reading
 from isync_dagster.migration.dealing import deal
-from isync_dagster.migration.memory import frame_bytes
+from isync_dagster.migration.memory import frame_bytes, memory
 from isync_dagster.plan.model import ObjectPlan
 from isync_dagster.store import files
 from isync_dagster.store.runs import Run
 
 
-def work_bytes(run: Run, plan: ObjectPlan, *folders: UPath) -> int:
+def work_bytes(run: Run, plan: ObjectPlan, extract: UPath, there: UPath) -> int:
     """About what it takes to decide on all rows of an object at once: the frame, and as much again while it is sorted.
 
-    `folders` hold reads of the object, of which what is known goes in: its extract, and target rows to match.
+    `extract` and `there` hold what was read of the object, and of the target to match.
     """
-    # A field has its value and perhaps the target's, a lookup its parent and its state besides.
-    columns = 2 * len(plan.fields) + 4 * len(plan.lookups) + 10
-    size = 0
-    for folder in folders:
-        found = reading.recorded(folder)
-        if found is not None:
-            size += 2 * frame_bytes(found.bytes, found.rows * columns)
-    return size
+    reads = [found for found in (reading.recorded(folder) for folder in (extract, there)) if found is not None]
+    matched = reading.recorded(there)
+    # A lookup has its parent and its state besides; a field has the target's value only where something may match.
+    beside = 1 if matched is not None and matched.rows else 0
+    columns = (1 + beside) * len(plan.fields) + 4 * len(plan.lookups) + 10
+    return sum(2 * frame_bytes(found.bytes, found.rows * columns) for found in reads)
 
 
 def cut_rows(rows: pl.LazyFrame, count: int, parent: str | None, scratch: Path) -> list[pl.LazyFrame]:
@@ -51,15 +49,17 @@ def cut_rows(rows: pl.LazyFrame, count: int, parent: str | None, scratch: Path) 
     return filled or [rows]
 
 
-def write_parts(folder: UPath, parts: list[pl.LazyFrame]) -> int:
+def write_parts(folder: UPath, parts: list[pl.LazyFrame], share: int = 0) -> int:
     """Write each frame as one part of `folder`, one after the other, `_row` counting on; how many rows.
 
-    Parts that an earlier, longer attempt left behind are removed.
+    Each takes so many bytes of the budget (`share`), so that others come between two. Parts that an earlier, longer
+    attempt left behind are removed.
     """
     total = 0
     for number, part in enumerate(parts):
         rows = part if not total else part.with_columns(pl.col("_row") + pl.lit(total, dtype=pl.UInt32))
-        total += files.write_parquet(folder / part_name(number), rows)
+        with memory().share(share):
+            total += files.write_parquet(folder / part_name(number), rows)
     for name in files.names(folder):
         if name.startswith("part-") and name >= part_name(len(parts)):
             files.remove(folder / name)

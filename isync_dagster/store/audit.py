@@ -46,7 +46,7 @@ STANDING = pl.Schema(
 )
 """How the records of a log stand: rows by state, code and fields, with one message and one record of each group."""
 
-ROWS_AT_ONCE = 2_000_000
+ROWS_AT_ONCE = 1_000_000
 """Rows of a log whose records are told apart at a time: some 300 bytes each."""
 _SEED = 59
 
