@@ -67,7 +67,7 @@ class Totals:
             shown = both.with_columns(_differs=unequal).sort(
                 "_differs", weight, descending=[True, metric.function not in ("min", "max")], nulls_last=True
             )
-            # Bounded: GROUPS rows and one of counts.
+            # Bounded: GROUPS rows and one of counts; `both` has a row a value.
             rows, counts = pl.collect_all([shown.head(GROUPS), both.select(groups=pl.len(), bad=unequal.sum())])
             found += self._rows(metric, by, rows)
             groups, bad = int(counts["groups"][0]), int(counts["bad"][0])
@@ -97,7 +97,9 @@ class Totals:
         values = self.values
         plain = [name for name in (metric.field, metric.by) if name is not None and name in self.fields]
         names = list(dict.fromkeys(self.fields[name].target.name for name in plain))
-        ours = values.who.join(values.rows.select("_source_id", "_decision", *names), on="_source_id", how="inner")
+        ours = values.who
+        if names:
+            ours = ours.join(values.rows.select("_source_id", "_decision", *names), on="_source_id", how="inner")
         kept = list(dict.fromkeys(self._target(n).name for n in (metric.field, metric.by) if n is not None))
         theirs = there.select(pl.col("Id").alias("_target_id"), *(pl.col(name).alias(f"_f.{name}") for name in kept))
         joined = ours.join(theirs, on="_target_id", how="inner")

@@ -116,7 +116,7 @@ def _listed(frame: pl.LazyFrame, checks: Sequence[_Check]) -> pl.LazyFrame:
         .select("_source_id", *said)
         .unpivot(index="_source_id", variable_name="_check", value_name="_said")
         .drop_nulls("_said")
-        .join(words, on="_check", how="left")
+        .join(words, on="_check", how="left", maintain_order="left")
         .with_columns(value=pl.when(pl.col("_said").str.starts_with("=")).then(pl.col("_said").str.slice(1)))
         .select(*FINDINGS)
     )

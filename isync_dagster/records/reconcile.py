@@ -170,25 +170,45 @@ def totals(joined: pl.LazyFrame, function: str, by: bool) -> pl.LazyFrame:
     """A measure of both sides of the same records, for each value: `value` (null in all without `by`), `expected`, `found`.
 
     `joined` has `e.value` and `f.value` (the measured field) where `function` is no count, and `e.by`, `f.by` (text)
-    where `by`. A value that one side lacks has null there.
+    where `by`. A value that one side lacks has null there. One pass over `joined`, of which a row for each pair of values
+    is collected.
     """
-    sides = []
-    for side, name in (("e", "expected"), ("f", "found")):
-        measured = _measured(function, pl.col(f"{side}.value"))
-        if not by:
-            sides.append(joined.select(pl.lit(None, dtype=pl.String).alias("value"), measured.alias(name)))
-        else:
-            grouped = joined.group_by(pl.col(f"{side}.by").fill_null("").alias("value"))
-            sides.append(grouped.agg(measured.alias(name)))
-    one, two = sides
+    sides = {"e": "expected", "f": "found"}
+    parts = {side: _parts(function, pl.col(f"{side}.value"), side) for side in sides}
+    every = [part for of_side in parts.values() for part in of_side]
+    if not by:
+        one_row = joined.select(every).select(_whole(function, side).alias(name) for side, name in sides.items())
+        return one_row.select(pl.lit(None, dtype=pl.String).alias("value"), *sides.values())
+    keys = [pl.col(f"{side}.by").fill_null("") for side in sides]
+    pairs = joined.group_by(keys).agg(every).collect(engine="streaming").lazy()
+    one, two = (
+        pairs.group_by(pl.col(f"{side}.by").alias("value"))
+        .agg(_rolled(function, side))
+        .select("value", _whole(function, side).alias(name))
+        for side, name in sides.items()
+    )
     return one.join(two, on="value", how="full", coalesce=True, nulls_equal=True)
 
 
-def _measured(function: str, value: pl.Expr) -> pl.Expr:
+def _parts(function: str, value: pl.Expr, side: str) -> list[pl.Expr]:
+    """What is kept of a group of records of a side, so that groups can be put together."""
     if function == "count":
-        return pl.len().cast(pl.Int64)
+        return [pl.len().cast(pl.Int64).alias(f"{side}.count")]
+    if function == "avg":
+        return [value.sum().alias(f"{side}.sum"), value.count().cast(pl.Int64).alias(f"{side}.count")]
+    measured: pl.Expr = {"sum": value.sum, "min": value.min, "max": value.max}[function]()
+    return [measured.alias(f"{side}.{function}")]
+
+
+def _rolled(function: str, side: str) -> list[pl.Expr]:
+    """The same of several groups together."""
+    together = {"min": pl.Expr.min, "max": pl.Expr.max}.get(function, pl.Expr.sum)
+    names = ("sum", "count") if function == "avg" else (function,)
+    return [together(pl.col(f"{side}.{name}")) for name in names]
+
+
+def _whole(function: str, side: str) -> pl.Expr:
     if function == "avg":
         # From the exact sum: a mean of floats would depend on the order of the rows.
-        return value.sum().cast(pl.Float64) / value.count()
-    measured: pl.Expr = {"sum": value.sum, "min": value.min, "max": value.max}[function]()
-    return measured
+        return pl.col(f"{side}.sum").cast(pl.Float64) / pl.col(f"{side}.count")
+    return pl.col(f"{side}.{function}")
