@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from datetime import datetime
 
 import polars as pl
@@ -20,6 +22,8 @@ from isync_dagster.store import files
 from isync_dagster.store.runs import Run
 
 ID = Field(name="Id", type="id")
+SIDE_BY_SIDE = 4
+"""Objects of the target that are read at the same time, within what the org's limiter lets through."""
 
 
 def known_fields(plan: ObjectPlan) -> dict[str, Field]:
@@ -53,7 +57,8 @@ def target_rows(job: SyncJob, run: Run, plan: ObjectPlan) -> pl.LazyFrame:
 
 
 def read_target(job: SyncJob, run: Run, plans: Iterable[ObjectPlan]) -> None:
-    """Read what `target_rows` gives of several objects: what has changed since an earlier run read it, all together."""
+    """Read what `target_rows` gives of several objects: what has changed since an earlier run read it, all together; those
+    that are read whole side by side."""
     wanted = [plan for plan in plans if reading.recorded(target_folder(run, plan)) is None and needs_match(job, plan)]
     later: list[tuple[Base, ObjectPlan, UPath]] = []
     for plan in wanted:
@@ -63,16 +68,26 @@ def read_target(job: SyncJob, run: Run, plans: Iterable[ObjectPlan]) -> None:
             later.append((base, plan, folder))
     for folder, why in lay(job, later).items():
         files.write_json(folder / "whole.json", {"why": why})
-    for plan in wanted:
-        folder = target_folder(run, plan)
-        if reading.recorded(folder) is not None:
-            continue
-        fields = stamped(job, plan.target_object, match_fields(plan))
-        if not files.exists(folder / "began.json"):
-            files.write_json(folder / "began.json", {"by_target": job.target.time_passed()})
-        began = datetime.fromisoformat((files.read_json(folder / "began.json") or {})["by_target"])
-        remember(job, folder, fields, began)
-        reading.read(job, job.target, object=plan.target_object, fields=fields, folder=folder, stage="match")
+    whole = [plan for plan in wanted if reading.recorded(target_folder(run, plan)) is None]
+    with ThreadPoolExecutor(SIDE_BY_SIDE, thread_name_prefix="match") as pool:
+        reads = [pool.submit(copy_context().run, _read_whole, job, run, plan) for plan in whole]
+        try:
+            for read in reads:
+                read.result()
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+
+
+def _read_whole(job: SyncJob, run: Run, plan: ObjectPlan) -> None:
+    """Read all rows of an object of the target."""
+    folder = target_folder(run, plan)
+    fields = stamped(job, plan.target_object, match_fields(plan))
+    if not files.exists(folder / "began.json"):
+        files.write_json(folder / "began.json", {"by_target": job.target.time_passed()})
+    began = datetime.fromisoformat((files.read_json(folder / "began.json") or {})["by_target"])
+    remember(job, folder, fields, began)
+    reading.read(job, job.target, object=plan.target_object, fields=fields, folder=folder, stage="match")
 
 
 def _earlier(job: SyncJob, run: Run, plan: ObjectPlan) -> Base | None:
