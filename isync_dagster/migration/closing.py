@@ -241,14 +241,10 @@ def _keep(run: Run, plan: ObjectPlan, later: pl.LazyFrame | None, rows: int = 0)
 
     Also of records that the run did not write: who asks looks for what it wrote.
     """
-    there, folder = verify_folder(run, plan), _folder(run, plan.object)
-    names = [name for name in files.names(there) if name.startswith("part-")]
-    if later is None:
-        for name in names:
-            files.copy(there / name, folder / name)
-        return
     schema = {"Id": pl.String(), **{name: dtype(field) for name, field in STAMPS.items()}}
-    before = files.scan([there / name for name in names], schema)
+    # The stamps alone: they are kept longer than the values that a check has read.
+    known = files.scan(verify_folder(run, plan) / "part-*.parquet", schema)
+    if later is not None:
+        known = pl.concat([known.join(later, on="Id", how="anti"), later], how="diagonal")
     with memory().share(rows * ROW_BYTES):
-        known = pl.concat([before.join(later, on="Id", how="anti"), later], how="diagonal")
-        files.write_parquet(folder / "part-00000.parquet", known)
+        files.write_parquet(_folder(run, plan.object) / "part-00000.parquet", known)

@@ -39,7 +39,7 @@ def explained(
     if end is not None and when is not None:
         then = stamps_of(run, plan.object).select(target_id="Id", then=when)
         at = datetime.fromisoformat(str(end["at"]))
-        # What the run did not write (identical records) has no stamp of its own: the end of the run counts.
+        # Of what the check of the run did not read there is no stamp: the end of the run counts.
         frame = frame.join(then, on="target_id", how="left").with_columns(pl.col("then").fill_null(at))
         after = pl.col(f"now.{when}") > pl.col("then")
     by_other = pl.lit(False)
