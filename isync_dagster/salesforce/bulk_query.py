@@ -221,6 +221,7 @@ class BulkQuery:
         def fetch(page: PageRef) -> PageFile:
             return kept.get(page.locator) or self.download(job_id, page, folder / _name(page.index))
 
+        _stop_if(cancelled, job_id)
         seen: set[str | None] = set()
         pool = ThreadPoolExecutor(1, thread_name_prefix="bulk-pages")
         try:
