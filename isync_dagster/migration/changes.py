@@ -14,10 +14,9 @@ has slipped through between the calls, the object is read whole.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 
 import polars as pl
 from upath import UPath
@@ -26,6 +25,7 @@ from isync_dagster.errors import RequestError
 from isync_dagster.migration import reading
 from isync_dagster.migration.live import live, user_of
 from isync_dagster.migration.model import SyncJob
+from isync_dagster.migration.side_by_side import side_by_side
 from isync_dagster.plan.model import ObjectPlan
 from isync_dagster.records.typing import typed
 from isync_dagster.records.undo import STAMPS
@@ -41,8 +41,6 @@ SECOND = timedelta(seconds=2)
 """What a stamp does not tell apart: orgs stamp whole seconds."""
 WHOLE_EVERY = timedelta(days=30)
 """How long reads rest on the last whole one."""
-SIDE_BY_SIDE = 4
-"""Objects of which what was saved is looked at at the same time."""
 SHARE = 4
 """Where more than one row in so many has changed, the object is read whole."""
 
@@ -154,12 +152,8 @@ def lay(job: SyncJob, wanted: Sequence[tuple[Base, ObjectPlan, UPath]]) -> dict[
             why |= lay(job, [item])
         return why
     given = [[next(answers) for _ in _questions(job, base)] for base, _, _ in open_]
-    with ThreadPoolExecutor(SIDE_BY_SIDE, thread_name_prefix="changes") as pool:
-        looks = [
-            pool.submit(copy_context().run, _look, job, base, answer, folder)
-            for (base, _, folder), answer in zip(open_, given, strict=True)
-        ]
-    seen = [(*item, look.result()) for item, look in zip(open_, looks, strict=True)]
+    looks = [partial(_look, job, base, answer, folder) for (base, _, folder), answer in zip(open_, given, strict=True)]
+    seen = [(*item, look) for item, look in zip(open_, side_by_side(looks, "changes"), strict=True)]
     # A record that a lookup pointed at is gone: whether emptying that lookup is told by a stamp is not relied on.
     lost = {base.object for base, _, _, found in seen if isinstance(found, str) or len(found.gone)}
     for base, plan, folder, found in seen:

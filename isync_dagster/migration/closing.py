@@ -13,9 +13,8 @@ older stamp than it has: then a rollback leaves it alone, as it should.
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import polars as pl
@@ -25,6 +24,7 @@ from isync_dagster.migration import reading
 from isync_dagster.migration.memory import memory
 from isync_dagster.migration.model import SyncJob
 from isync_dagster.migration.settling import user_id
+from isync_dagster.migration.side_by_side import side_by_side
 from isync_dagster.migration.target import ID, stamp_fields, started_path, verify_folder
 from isync_dagster.plan.model import ObjectPlan
 from isync_dagster.records.typing import typed
@@ -39,8 +39,6 @@ AROUND = timedelta(hours=1)
 """How long before a run was opened a search for what it wrote begins: the clocks of orgs and workers may differ."""
 ASK_BY_ID = 400
 """Up to so many records are read by id; more by one read of what was touched since the run was opened."""
-SIDE_BY_SIDE = 4
-"""Objects whose later stamps are read at the same time."""
 ROW_BYTES = 150
 """What an id that is looked for takes."""
 MARGIN = timedelta(seconds=5)
@@ -227,13 +225,8 @@ def _read_later(job: SyncJob, run: Run, later: list[tuple[ObjectPlan, datetime]]
         _keep(run, plan, reading.scan(folder, fields), read.rows)
         files.remove_tree(folder)
 
-    with ThreadPoolExecutor(SIDE_BY_SIDE, thread_name_prefix="closing") as pool:
-        kept = [
-            pool.submit(copy_context().run, keep, plan, fields, where, rows)
-            for (plan, fields, where), rows in zip(asked, answers, strict=True)
-        ]
-    for one in kept:
-        one.result()
+    kept = [partial(keep, *item, rows) for item, rows in zip(asked, answers, strict=True)]
+    side_by_side(kept, "closing")
 
 
 def _keep(run: Run, plan: ObjectPlan, later: pl.LazyFrame | None, rows: int = 0) -> None:

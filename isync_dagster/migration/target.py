@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
 from datetime import datetime
+from functools import partial
 
 import polars as pl
 from upath import UPath
@@ -14,6 +13,7 @@ from isync_dagster.migration import reading
 from isync_dagster.migration.changes import SHARE, Base, base_in, lay, remember, stamped
 from isync_dagster.migration.live import live
 from isync_dagster.migration.model import SyncJob
+from isync_dagster.migration.side_by_side import side_by_side
 from isync_dagster.plan.model import ObjectPlan
 from isync_dagster.records.decide import target_fields
 from isync_dagster.records.undo import STAMPS
@@ -22,8 +22,6 @@ from isync_dagster.store import files
 from isync_dagster.store.runs import Run
 
 ID = Field(name="Id", type="id")
-SIDE_BY_SIDE = 4
-"""Objects of the target that are read at the same time, within what the org's limiter lets through."""
 
 
 def known_fields(plan: ObjectPlan) -> dict[str, Field]:
@@ -69,14 +67,7 @@ def read_target(job: SyncJob, run: Run, plans: Iterable[ObjectPlan]) -> None:
     for folder, why in lay(job, later).items():
         files.write_json(folder / "whole.json", {"why": why})
     whole = [plan for plan in wanted if reading.recorded(target_folder(run, plan)) is None]
-    with ThreadPoolExecutor(SIDE_BY_SIDE, thread_name_prefix="match") as pool:
-        reads = [pool.submit(copy_context().run, _read_whole, job, run, plan) for plan in whole]
-        try:
-            for read in reads:
-                read.result()
-        except BaseException:
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
+    side_by_side([partial(_read_whole, job, run, plan) for plan in whole], "match")
 
 
 def _read_whole(job: SyncJob, run: Run, plan: ObjectPlan) -> None:
