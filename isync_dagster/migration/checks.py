@@ -15,12 +15,12 @@ from isync_dagster.migration.extract import extracted
 from isync_dagster.migration.lastlook import AT_LAST, LastLook
 from isync_dagster.migration.links import LinkTotals, Logged, States, link_states, parts_of
 from isync_dagster.migration.load import errors_in
-from isync_dagster.migration.memory import memory
+from isync_dagster.migration.memory import behind, memory
 from isync_dagster.migration.model import LinkState, State, SyncJob, Verdict
 from isync_dagster.migration.names import named
 from isync_dagster.migration.record_count import keep_verdict, record_count
 from isync_dagster.migration.relink import is_planned
-from isync_dagster.migration.remap import has_rows, remap_outcome
+from isync_dagster.migration.remap import current_rows, has_rows, remap_outcome
 from isync_dagster.migration.runs import latest_run
 from isync_dagster.migration.target import reread
 from isync_dagster.migration.threshold import allowed_rejects
@@ -52,7 +52,8 @@ def check_conservation(job: SyncJob, object: str) -> Verdict:
     totals = LinkTotals(run, plan)
     with scratch() as place:
         everything = deal(ids, pl.col("source_id"), count, place / "ids")
-        for mine, part in zip(everything, Logged.of(run, plan).dealt(count, place / "logged"), strict=True):
+        known = Logged.of(run, plan, parents=False, targets=False).dealt(count, place / "logged")
+        for mine, part in zip(everything, known, strict=True):
             with memory().share(size):
                 # Both laws look at the states of the part: they are told from the log once. Counts and ten ids come back.
                 logged = part.settled()
@@ -139,7 +140,7 @@ def verify_target(job: SyncJob, object: str) -> tuple[Verdict, ...]:
     there = written + decided.get("identical", 0) + decided.get("existing", 0)
     if stood := _still_standing(job, run, plan, late, there):
         return stood
-    with scratch() as place:
+    with scratch() as place, behind(0):
         states = States.write(run, plan, place)
         last = LastLook(job, run, plan, states.all) if not plan.has_relink or is_planned(run, object) else None
         names = [lookup.target.name for lookup in plan.lookups]
@@ -231,8 +232,20 @@ def _relationships(
         not wrong,
         text,
         numbers={"verified": verified, "wrong": wrong, "pending": pending, **numbers},
-        table=_readable(job, shown or samples[: job.options.spot_checks]),
+        table=_readable(job, _with_parents(run, plan, shown or samples[: job.options.spot_checks])),
     )
+
+
+def _with_parents(run: Run, plan: ObjectPlan, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The few rows of `_compared` that are shown, with what each lookup names in the source as `parent`."""
+    names = list(dict.fromkeys(f"_from.{row['field']}" for row in rows))
+    ids = pl.Series([row["source"] for row in rows], dtype=pl.String).unique()
+    mine = current_rows(run, plan.object).filter(pl.col("_source_id").is_in(ids.implode()))
+    known = {row["_source_id"]: row for row in mine.select("_source_id", *names).collect().to_dicts()} if rows else {}
+    return [
+        {"field": row["field"], "source": row["source"], "parent": known[row["source"]][f"_from.{row['field']}"], **row}
+        for row in rows
+    ]
 
 
 def _readable(job: SyncJob, rows: Sequence[dict[str, Any]]) -> Sequence[dict[str, Any]]:
@@ -244,13 +257,13 @@ def _beside(states: pl.LazyFrame, there: pl.LazyFrame, lookups: Sequence[Lookup]
     """`states` (`link_states`) with `_found.F`, what the target holds in lookup F."""
     names = [lookup.target.name for lookup in lookups]
     found = there.select(pl.col("Id").alias("_target_id"), *(pl.col(name).alias(f"_found.{name}") for name in names))
-    wanted = [item for name in names for item in (name, f"_from.{name}", f"_link.{name}")]
+    wanted = [item for name in names for item in (name, f"_link.{name}")]
     rows = states.select("_source_id", "_target_id", "_state", *dict.fromkeys(wanted))
     return rows.join(found, on="_target_id", how="left", maintain_order="left").collect()
 
 
 def _compared(joined: pl.DataFrame, lookup: Lookup) -> pl.DataFrame:
-    """source, parent (its source parent), target, expected, found, `_right`: records whose lookup must hold a known value."""
+    """source, target, expected, found, `_right`: records whose lookup must hold a known value."""
     field = lookup.target.name
     written = pl.col("_state").is_in([State.INSERTED, State.UPDATED, State.IDENTICAL])
     # What an insert alone may set is left as it is in a record that was in the target before.
@@ -259,7 +272,6 @@ def _compared(joined: pl.DataFrame, lookup: Lookup) -> pl.DataFrame:
     due = written & pl.col(f"_link.{field}").is_in(CHECKED_LINKS) & pl.col(field).is_not_null()
     return joined.filter(due & (right | bound)).select(
         source="_source_id",
-        parent=pl.col(f"_from.{field}"),
         target="_target_id",
         expected=pl.col(field),
         found=pl.col(f"_found.{field}"),

@@ -7,12 +7,15 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import polars as pl
+from upath import UPath
 
 from isync_dagster.migration.model import RunOptions, SyncJob
 from isync_dagster.records.batches import Piece, packed, pieces, serial
 from isync_dagster.records.locks import skewed
 from isync_dagster.records.payload import CLEARED
+from isync_dagster.store import files
 from isync_dagster.store.ledger import Ledger
+from isync_dagster.store.scratch import scratch
 
 WAVE_CHUNKS = 100_000
 """Chunk numbers of wave w begin at w times this."""
@@ -83,35 +86,51 @@ def cut(
 
     Rows with a value that is literally `#N/A` go by collections, which can say it; so do a few updates and
     deletes, which are repeatable there and cost one call instead of six (a hard delete is for Bulk jobs alone).
-    Columns in which no row has a value are left out: an empty cell says nothing, in whatever operation. Collects some 20
-    bytes a row.
+    Columns in which no row has a value are left out: an empty cell says nothing, in whatever operation. Each cell is made
+    once, into a file of this machine that the chunks are cut from while this generator runs; collects some 20 bytes a row.
     """
-    payload = _filled(payload, external_id)
+    with scratch() as place:
+        laid = _Laid.out(payload, UPath(place / "payload.parquet"), external_id)
+        if laid is not None:
+            yield from _cut(job, ledger, laid, operation, wave, external_id, first, parents)
+
+
+def _cut(
+    job: SyncJob,
+    ledger: Ledger,
+    laid: _Laid,
+    operation: str,
+    wave: int,
+    external_id: str | None,
+    first: int | None,
+    parents: Sequence[str],
+) -> Iterator[tuple[Chunk, pl.LazyFrame]]:
     by = Sizes.of(job.options, ledger, wave)
     number = wave * WAVE_CHUNKS if first is None else first
+    payload = laid.payload
     columns = payload.collect_schema().names()
     locked = [name for name in parents if name in columns]
-    narrow = _Narrow(payload, locked)
     repeatable = operation not in ("insert", "hardDelete")
-    rows = narrow.collect(None)
+    rows = laid.narrow(locked, None)
     hot: pl.Expr | None = None
     if rows.height > by.batch_rows and len(locked) > 1:
         hot = _hot(payload, locked[1:], by.batch_rows)
-        rows = rows if hot is None else narrow.collect(hot)
+        rows = rows if hot is None else laid.narrow(locked, hot)
     literal_rows = rows.filter("_collections")
-    # Copied only where there is something to leave out.
+    # Copied, and looked for in the file, only where there is something to leave out.
     plain = rows.filter(~pl.col("_collections")) if literal_rows.height else rows
     small = repeatable and plain.height <= by.collections_rows
+    none, literal_only = pl.lit(True), pl.col("_collections")
     if hot is None:
-        lanes = [(~pl.col("_collections"), plain)]
+        lanes = [(~literal_only if literal_rows.height else none, plain)]
     else:
         lanes = [
-            (~pl.col("_collections") & ~hot, plain.filter(~pl.col("hot"))),
-            (~pl.col("_collections") & hot, plain.filter("hot")),
+            (~literal_only & ~hot, plain.filter(~pl.col("hot"))),
+            (~literal_only & hot, plain.filter("hot")),
         ]
-    lanes.append((pl.col("_collections"), literal_rows))
+    lanes.append((literal_only, literal_rows))
     for place, (which, lane) in enumerate(lanes):
-        part = payload.filter(which).drop("_collections")
+        part = (payload if which is none else payload.filter(which)).drop("_collections")
         literal = place == len(lanes) - 1
         way = "collections" if literal or small else "bulk"
         apart = hot is not None and place == 1
@@ -127,37 +146,45 @@ def cut(
 
 
 @dataclass(frozen=True)
-class _Narrow:
-    """What the cut needs to know of each row of a payload."""
+class _Laid:
+    """A payload, written down."""
 
     payload: pl.LazyFrame
-    locked: Sequence[str]
+    """Without the columns that are empty in all its rows; the key stays, and all of them where nothing else would."""
+    sizes: pl.LazyFrame
+    """`_bytes` of each row: never less than is sent."""
 
-    def collect(self, hot: pl.Expr | None) -> pl.DataFrame:
-        """`_collections`, `hot`, `bytes` UInt32, `parent` UInt64 (a hash; null where there is none)."""
-        names = self.payload.collect_schema().names()
-        cells = [pl.col(name) for name in names if not name.startswith("_")]
-        # As a line of CSV with every value quoted, so never less than is sent.
-        quotes = (cell.str.count_matches('"', literal=True).fill_null(0) for cell in cells)
-        size = pl.sum_horizontal(*(cell.str.len_bytes().fill_null(0) + 3 for cell in cells), *quotes)
-        parent = _parent(self.locked[0]) if self.locked else None
-        return self.payload.select(
+    @classmethod
+    def out(cls, payload: pl.LazyFrame, path: UPath, external_id: str | None) -> _Laid | None:
+        """Write it to `path`; None where it has no rows."""
+        names = payload.collect_schema().names()
+        cells = [name for name in names if not name.startswith("_")]
+        # As a line of CSV with every value quoted.
+        quotes = (pl.col(name).str.count_matches('"', literal=True).fill_null(0) for name in cells)
+        size = pl.sum_horizontal(pl.lit(0), *(pl.col(name).str.len_bytes().fill_null(0) + 3 for name in cells), *quotes)
+        if not files.write_parquet(path, payload.with_columns(_bytes=size.cast(pl.UInt32))):
+            return None
+        laid = files.scan(path)
+        filled = laid.select(pl.col(name).is_not_null().any() for name in cells).collect(engine="streaming")
+        kept = {name for name in cells if filled.item(0, name) or name == external_id} or set(cells)
+        left_out = 3 * (len(cells) - len(kept))
+        return cls(
+            laid.select(name for name in names if name.startswith("_") or name in kept),
+            laid.with_columns(_bytes=pl.col("_bytes") - left_out),
+        )
+
+    def narrow(self, locked: Sequence[str], hot: pl.Expr | None) -> pl.DataFrame:
+        """What the cut needs to know of each row: `_collections`, `hot`, `bytes` UInt32, `parent` UInt64 (a hash; null where
+        there is none)."""
+        parent = _parent(locked[0]) if locked else None
+        return self.sizes.select(
             "_collections",
             hot=pl.lit(False) if hot is None else hot,
-            bytes=size.cast(pl.UInt32),
+            bytes=pl.col("_bytes").cast(pl.UInt32),
             parent=pl.lit(None, dtype=pl.UInt64)
             if parent is None
             else pl.when(parent.is_not_null()).then(parent.hash(7)),
         ).collect(engine="streaming")
-
-
-def _filled(payload: pl.LazyFrame, external_id: str | None) -> pl.LazyFrame:
-    """`payload` without the columns that are empty in all its rows; the key stays, and all of them where nothing else would."""
-    names = payload.collect_schema().names()
-    cells = [name for name in names if not name.startswith("_")]
-    filled = payload.select(pl.col(name).is_not_null().any() for name in cells).collect(engine="streaming")
-    kept = {name for name in cells if filled.item(0, name) or name == external_id}
-    return payload.select(name for name in names if name.startswith("_") or name in kept) if kept else payload
 
 
 def _parent(name: str) -> pl.Expr:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,10 +10,10 @@ import polars as pl
 from upath import UPath
 
 from isync_dagster.migration.mapped import gone_parents, leave_alone, left_alone, out_of_sight
-from isync_dagster.migration.memory import memory
+from isync_dagster.migration.memory import behind, memory
 from isync_dagster.migration.model import State, SyncJob
 from isync_dagster.migration.references import reference_map, standard_price_book
-from isync_dagster.migration.slicing import cut_rows, work_bytes, write_parts
+from isync_dagster.migration.slicing import bytes_behind, cut_rows, work_bytes, write_parts
 from isync_dagster.plan.model import Lookup, ObjectPlan
 from isync_dagster.records.decide import decide, decide_unmatched, uncompared
 from isync_dagster.records.ids import to18, unambiguous
@@ -24,6 +24,9 @@ from isync_dagster.records.transform import transform
 from isync_dagster.store import files
 from isync_dagster.store.runs import Run
 from isync_dagster.store.scratch import scratch
+
+NAMED_BYTES = 250
+"""What a record that rows name takes while its counterpart is looked for."""
 
 PAIRS = {"source_id": pl.String, "target_id": pl.String}
 
@@ -42,7 +45,7 @@ def write_decided(
         # Made before the share is taken: nothing else may be waited for while it is held.
         frame = decided(job, run, plan, rows, there, by=by)
         return write_parts(folder, [frame], share)
-    with scratch() as place:
+    with scratch() as place, behind(bytes_behind(job, run, plan.object)):
         return _write_slices(job, run, plan, rows, there, by, count, size, share, place)
 
 
@@ -97,7 +100,10 @@ def _write_slices(
     # Rows contend for the target's records, and stand above each other, across slices.
     nothing = _is_empty(known)
     apart = nothing and plan.wave_rule != "self_levels"
-    frames = [_resolved(job, run, plan, rows, failed, named_only=True) for rows in slices]
+    frames: list[pl.LazyFrame] = []
+    for number, group in enumerate(_groups(slices)):
+        pairs = _near(job, run, plan, group, share, scratch / f"near-{number:05d}")
+        frames += [_resolved(job, run, plan, rows, failed, named_only=True, near=pairs) for rows in group]
     levels: pl.LazyFrame | None = None
     claimed: pl.LazyFrame | None = None
     if not apart:
@@ -135,15 +141,60 @@ def _resolved(
     failed: pl.LazyFrame | None,
     *,
     named_only: bool = False,
+    near: Mapping[str, pl.LazyFrame] | None = None,
 ) -> pl.LazyFrame:
-    """Extracted rows, transformed, their lookups resolved; `named_only`: of id maps only what they name is looked at."""
+    """Extracted rows, transformed, their lookups resolved; `named_only`: of id maps only what they name is looked at.
+
+    `near` has the pairs of a lookup's target field that are enough for these rows, where they were read before.
+    """
 
     def pairs(lookup: Lookup) -> pl.LazyFrame:
-        of = rows.select(source_id=to18(pl.col(lookup.source.name))).drop_nulls().unique() if named_only else None
-        return pairs_of(job, run, lookup, of)
+        if not named_only:
+            return pairs_of(job, run, lookup)
+        known = (near or {}).get(lookup.target.name)
+        if known is None:
+            return pairs_of(job, run, lookup, _named(rows, lookup))
+        return known.join(_named(rows, lookup), on="source_id", how="semi")
 
     lookups = [replace(lookup, deferred=True) if waits_for_level(plan, lookup) else lookup for lookup in plan.lookups]
     return resolve(transform(rows, plan), lookups, pairs, failed_parents=failed)
+
+
+def _groups(slices: Sequence[pl.LazyFrame]) -> list[list[pl.LazyFrame]]:
+    """Neighbouring slices together, as many as name no more records than fit a slice's memory: an id map is read once for
+    each group, not for each slice."""
+    most = memory().slice_bytes // NAMED_BYTES
+    groups: list[list[pl.LazyFrame]] = []
+    held = 0
+    for rows, count in zip(slices, pl.collect_all([rows.select(pl.len()) for rows in slices]), strict=True):
+        held += count.item()
+        if not groups or held > most:
+            groups.append([])
+            held = count.item()
+        groups[-1].append(rows)
+    return groups
+
+
+def _near(
+    job: SyncJob, run: Run, plan: ObjectPlan, group: Sequence[pl.LazyFrame], share: int, scratch: Path
+) -> dict[str, pl.LazyFrame]:
+    """By target field what the rows of a group name of the lookup's id maps, written down; nothing for one slice alone."""
+    if len(group) == 1:
+        return {}
+    rows = pl.concat(group)
+    found = {}
+    for number, lookup in enumerate(plan.lookups):
+        is_resolved = not (lookup.deferred or lookup.kept or waits_for_level(plan, lookup))
+        if is_resolved and (lookup.parents or lookup.others):
+            with memory().share(share):
+                pairs = pairs_of(job, run, lookup, _named(rows, lookup))
+                found[lookup.target.name] = _spilled(pairs, scratch / f"{number:03d}.parquet")
+    return found
+
+
+def _named(rows: pl.LazyFrame, lookup: Lookup) -> pl.LazyFrame:
+    """`source_id` of the records that a lookup of extracted rows points at, each once."""
+    return rows.select(source_id=to18(pl.col(lookup.source.name))).drop_nulls().unique()
 
 
 def _is_empty(frame: pl.LazyFrame) -> bool:
@@ -193,7 +244,7 @@ def waits_for_level(plan: ObjectPlan, lookup: Lookup) -> bool:
 
 
 def pairs_of(job: SyncJob, run: Run, lookup: Lookup, of: pl.LazyFrame | None = None) -> pl.LazyFrame:
-    """source_id → target_id of everything that a lookup may point at: id maps and natural keys together.
+    """source_id → target_id of everything that a lookup may point at: id maps and natural keys together, one row a source id.
 
     A record that they give different counterparts has none here: which one is meant would be a guess.
 
@@ -204,7 +255,8 @@ def pairs_of(job: SyncJob, run: Run, lookup: Lookup, of: pl.LazyFrame | None = N
     frames += [reference_map(job, run, name).select("source_id", "target_id") for name in lookup.references]
     if not frames:
         return pl.LazyFrame(schema=PAIRS)
-    return unambiguous(pl.concat(frames)) if len(frames) > 1 else frames[0]
+    # One id map has one row a source id as it is.
+    return frames[0] if len(frames) == 1 and not lookup.references else unambiguous(pl.concat(frames))
 
 
 def _id_map(job: SyncJob, run: Run, plan: ObjectPlan) -> pl.LazyFrame:

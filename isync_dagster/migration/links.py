@@ -17,6 +17,7 @@ from isync_dagster.migration.reading import recorded
 from isync_dagster.migration.relink import linked_rows
 from isync_dagster.migration.remap import current_rows, retried_paths
 from isync_dagster.plan.model import Lookup, ObjectPlan
+from isync_dagster.records.words import LINK_STATES
 from isync_dagster.store import files
 from isync_dagster.store.audit import RANKED, latest_of
 from isync_dagster.store.runs import Run
@@ -25,6 +26,7 @@ from isync_dagster.store.scratch import scratch
 _totals: dict[str, tuple[object, pl.DataFrame]] = {}
 _guard = threading.Lock()
 
+_STATES = pl.Enum([str(state) for state in State])
 COUNTS = {"field": pl.String, "state": pl.String, "rows": pl.UInt32}
 
 
@@ -46,9 +48,9 @@ class Logged:
     audit: pl.LazyFrame
     """Rows of the audit log: source_id, target_id, state, and what tells which row counts (`RANKED`)."""
     rows: pl.LazyFrame
-    """As they were decided last: `_source_id`, and per lookup F: F, `_from.F`, `_link.F`."""
+    """As they were decided last: `_source_id`, and per lookup F: F, `_from.F` (where they are wanted), `_link.F` (Enum)."""
     late: pl.LazyFrame | None
-    """The same of the second pass: `_source_id`, and per lookup F: F, `_link.F`; None before."""
+    """The same of the second pass: `_source_id`, and per lookup F: F (where wanted), `_link.F`; None before."""
     counting: pl.LazyFrame | None = None
     """The row of `audit` that counts of each record, where that is worked out already."""
 
@@ -62,16 +64,22 @@ class Logged:
         return replace(self, counting=self.states.select("source_id", "target_id", "state").collect().lazy())
 
     @classmethod
-    def of(cls, run: Run, plan: ObjectPlan) -> Logged:
-        """Of all records."""
+    def of(cls, run: Run, plan: ObjectPlan, *, parents: bool = True, targets: bool = True) -> Logged:
+        """Of all records.
+
+        What nobody wants to know is not dealt out: without `parents` there is no `_from.F`, without `targets` no F, but
+        where it is told by them what became of a lookup.
+        """
         names = [lookup.target.name for lookup in plan.lookups]
-        links = [pl.col(f"_link.{name}").cast(pl.String) for name in names]
-        rows = current_rows(run, plan.object)
+        if any(_is_level(plan, lookup) for lookup in plan.lookups) or steps_of(run, plan.object):
+            parents = targets = True
+        links = [pl.col(f"_link.{name}").cast(LINK_STATES) for name in names]
+        known = [*(names if targets else ()), *(f"_from.{name}" for name in names if parents)]
         late = linked_rows(run, plan.object)
         return cls(
             run.audit(plan.object).read().select(*RANKED, "target_id", "state"),
-            rows.select("_source_id", *names, *(pl.col(f"_from.{name}") for name in names), *links),
-            None if late is None else late.select("_source_id", *names, *links),
+            current_rows(run, plan.object).select("_source_id", *known, *links),
+            None if late is None else late.select("_source_id", *(names if targets else ()), *links),
         )
 
     def only(self, source_id: str) -> Logged:
@@ -96,15 +104,15 @@ def link_states(run: Run, plan: ObjectPlan, source_id: str | None = None, logged
 
     A lookup of a record that did not reach the target failed with it (or was dropped with it, or waits with it);
     one of a record that was left as it is (`existing`) was kept. Deferred lookups are pending until relink. With
-    `source_id` only of that record, with `logged` of those in it.
+    `source_id` only of that record, with `logged` of those in it; F or `_from.F` are null where they are not wanted of it.
     """
     if logged is None:
         logged = Logged.of(run, plan)
     if source_id is not None:
         logged = logged.only(source_id)
     state = logged.states.select(_source_id="source_id", _state="state", _there="target_id")
-    rows = logged.rows.join(state, on="_source_id", how="left", maintain_order="left")
-    late = logged.late
+    rows = _spelled(logged.rows, plan).join(state, on="_source_id", how="left", maintain_order="left")
+    late = None if logged.late is None else _spelled(logged.late, plan)
     for lookup in plan.lookups:
         if _is_level(plan, lookup):
             rows = _with_level(run, plan, rows, lookup)
@@ -123,8 +131,8 @@ def link_states(run: Run, plan: ObjectPlan, source_id: str | None = None, logged
 
 @dataclass(frozen=True)
 class States:
-    """`link_states` of an object's records on this machine, for those that look at them several times: in parts by a hash
-    of the target record, beside which they are looked at."""
+    """`link_states` of an object's records on this machine, without the parents in the source, for those that look at them
+    several times: in parts by a hash of the target record, beside which they are looked at."""
 
     parts: tuple[pl.LazyFrame, ...]
     """Those that are in the target are in the part of their target record, the others in the first."""
@@ -137,8 +145,8 @@ class States:
         count, size = parts_of(run, plan)
         totals = LinkTotals(run, plan)
         found: list[list[pl.LazyFrame]] = []
-        for number, logged in enumerate(Logged.of(run, plan).dealt(count, place / "logged")):
-            states = link_states(run, plan, logged=logged)
+        for number, logged in enumerate(Logged.of(run, plan, parents=False).dealt(count, place / "logged")):
+            states = _packed(link_states(run, plan, logged=logged))
             with memory().share(size):
                 if count == 1:
                     states.sink_ipc(place / "states.ipc", compression="zstd")
@@ -147,7 +155,7 @@ class States:
                     found.append(deal(states, pl.col("_target_id"), count, place / f"states-{number}"))
                 totals.add(pl.concat(found[-1]))
         totals.total()
-        return cls(tuple(pl.concat(part) for part in zip(*found, strict=True)), size)
+        return cls(tuple(_spelled(pl.concat(part), plan) for part in zip(*found, strict=True)), size)
 
     @property
     def all(self) -> pl.LazyFrame:
@@ -184,7 +192,8 @@ class LinkTotals:
         """Count the records of one part (`link_states`)."""
         if self._plan.lookups:
             links = states.select(
-                pl.col(f"_link.{item.target.name}").alias(item.target.name) for item in self._plan.lookups
+                pl.col(f"_link.{item.target.name}").cast(pl.String).alias(item.target.name)
+                for item in self._plan.lookups
             )
             long = links.unpivot(variable_name="field", value_name="state")
             self._found.append(long.group_by("field", "state").agg(pl.len()).collect())
@@ -209,7 +218,7 @@ def link_totals(run: Run, plan: ObjectPlan) -> pl.DataFrame:
         return known
     count, size = parts_of(run, plan)
     with scratch() as place:
-        for logged in Logged.of(run, plan).dealt(count, place):
+        for logged in Logged.of(run, plan, parents=False, targets=False).dealt(count, place):
             with memory().share(size):
                 totals.add(link_states(run, plan, logged=logged))
     return totals.total()
@@ -221,6 +230,25 @@ def _stamp(run: Run, plan: ObjectPlan) -> object | None:
         return None
     rests_on = (run.layout.audit(plan.object), run.remap_folder(plan.object), run.folder / "relink" / plan.object)
     return tuple(files.stamps(folder) for folder in rests_on)
+
+
+def _packed(states: pl.LazyFrame) -> pl.LazyFrame:
+    """`states` in fewer bytes: closed vocabularies as such, and without the parents in the source."""
+    columns = states.collect_schema().names()
+    links = [pl.col(name).cast(LINK_STATES) for name in columns if name.startswith("_link.")]
+    return states.with_columns(*links, pl.col("_state").cast(_STATES)).select(
+        name for name in columns if not name.startswith("_from.")
+    )
+
+
+def _spelled(rows: pl.LazyFrame, plan: ObjectPlan) -> pl.LazyFrame:
+    """`rows` with vocabularies as text, and null for what is not known of the lookups."""
+    known = rows.collect_schema()
+    names = [lookup.target.name for lookup in plan.lookups]
+    wanted = [*names, *(f"_from.{name}" for name in names)]
+    nothing = {name: pl.lit(None, dtype=pl.String) for name in wanted if name not in known}
+    coded = [pl.col(name).cast(pl.String) for name, kind in known.items() if isinstance(kind, pl.Enum)]
+    return rows.with_columns(*coded, **nothing)
 
 
 def _final(lookup: Lookup) -> pl.Expr:

@@ -1,8 +1,8 @@
 """The memory of a process: one budget, of which every step that holds rows takes its share for as long as it does.
 
 Steps run side by side in one process, and what each of them holds would add up. So whoever is to hold many rows says
-how many bytes that will be, and waits until they are free: first come, first served, so that a big share is not passed
-over for ever by small ones. A share larger than the whole budget is cut down to it, and then has the process to itself:
+how many bytes that will be, and waits until they are free: first those that much has to wait for (`behind`), then first
+come, first served, so that a big share is not passed over for ever by small ones. A share larger than the whole budget is cut down to it, and then has the process to itself:
 nothing waits for what can never be free. What cannot work in less than it was given works in slices (`slices`).
 
 A share inside a share (of the same step, or of a thread that it started with a copy of its context) is part of it and
@@ -11,11 +11,12 @@ waits for nothing, so that two steps can never wait for each other.
 
 from __future__ import annotations
 
+import math
 import threading
-from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from itertools import count
 
 from isync_dagster.errors import ConfigError
 
@@ -34,7 +35,7 @@ CELL = 16
 PART = 3
 """A step works on at most one in so many parts of the budget at a time, so that steps run side by side."""
 
-STREAMS = 100 * MB
+STREAMS = 60 * MB
 """What a pass holds besides the slice that it works on: row groups, what a join looks at on its way."""
 
 _UNITS = {"": 1, "B": 1, "KB": 1_000, "MB": MB, "GB": 1_000 * MB, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30}
@@ -46,7 +47,8 @@ class Memory:
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self._used = 0
-        self._waiting: deque[object] = deque()
+        self._waiting: list[tuple[float, int]] = []
+        self._tickets = count()
         self._changed = threading.Condition()
 
     @property
@@ -76,10 +78,10 @@ class Memory:
         """Into how many slices something of `size` bytes is cut, and what to take while one is worked on.
 
         >>> Memory(300 * MB).sliced(90 * MB), Memory(300 * MB).sliced(450 * MB)
-        ((1, 90000000), (5, 190000000))
+        ((1, 90000000), (5, 150000000))
         """
-        count = self.slices(size)
-        return count, size if count == 1 else size // count + STREAMS
+        slices = self.slices(size)
+        return slices, size if slices == 1 else size // slices + STREAMS
 
     @contextmanager
     def share(self, wanted: int) -> Iterator[int]:
@@ -99,17 +101,31 @@ class Memory:
                 self._changed.notify_all()
 
     def _take(self, bytes: int) -> None:
-        ticket = object()
         with self._changed:
+            ticket = (-_behind.get(), next(self._tickets))
             self._waiting.append(ticket)
             try:
-                self._changed.wait_for(lambda: self._waiting[0] is ticket and self._used + bytes <= self.limit)
+                self._changed.wait_for(lambda: min(self._waiting) == ticket and self._used + bytes <= self.limit)
                 self._used += bytes
             finally:
                 self._waiting.remove(ticket)
                 self._changed.notify_all()
 
 
+@contextmanager
+def behind(weight: float) -> Iterator[None]:
+    """Within the block shares are waited for by `weight`: what has to wait for this work, in bytes of rows, 0 for nothing.
+
+    Where nothing is said it is more than any: what is small, and what keeps an org busy, goes first.
+    """
+    token = _behind.set(weight)
+    try:
+        yield
+    finally:
+        _behind.reset(token)
+
+
+_behind: ContextVar[float] = ContextVar("isync_work_behind", default=math.inf)
 _holding: ContextVar[bool] = ContextVar("isync_holds_memory", default=False)
 _process = Memory(DEFAULT - BASE)
 

@@ -23,7 +23,7 @@ from isync_dagster.migration.load import (
     waves_planned,
 )
 from isync_dagster.migration.mapped import prove_lookups
-from isync_dagster.migration.memory import CELL, memory
+from isync_dagster.migration.memory import CELL, behind, memory
 from isync_dagster.migration.model import Outcome, State, SyncJob
 from isync_dagster.migration.outcomes import measured
 from isync_dagster.migration.remap import current_rows, remapped, with_default_ids
@@ -51,7 +51,8 @@ def relink(job: SyncJob, object: str) -> Outcome:
         plan = job.object(object)
         if not job.in_phase(object):
             return Outcome(object, "relink", run.number, notes=(f"not in phase {job.phase!r}",))
-        with claimed(job, run, "relink", object):
+        # No load waits for a second pass.
+        with claimed(job, run, "relink", object), behind(0):
             _relink(job, run, plan)
             return load_outcome(run, plan, "relink", measure)
 

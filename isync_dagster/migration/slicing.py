@@ -14,6 +14,7 @@ from upath import UPath
 from isync_dagster.migration import reading
 from isync_dagster.migration.dealing import deal
 from isync_dagster.migration.memory import frame_bytes, memory
+from isync_dagster.migration.model import SyncJob
 from isync_dagster.plan.model import ObjectPlan
 from isync_dagster.store import files
 from isync_dagster.store.runs import Run
@@ -30,6 +31,18 @@ def work_bytes(run: Run, plan: ObjectPlan, extract: UPath, there: UPath) -> int:
     beside = 1 if matched is not None and matched.rows else 0
     columns = (1 + beside) * len(plan.fields) + 4 * len(plan.lookups) + 10
     return sum(2 * frame_bytes(found.bytes, found.rows * columns) for found in reads)
+
+
+def bytes_behind(job: SyncJob, run: Run, object: str) -> int:
+    """Bytes of extracted rows on the longest way from `object` to a child that nothing waits for: what it holds up."""
+    ways: dict[str, int] = {}
+    for plan in reversed(job.plan.objects_in(job.phase)):
+        read = reading.recorded(run.extract_folder(plan.object))
+        longest = ways.get(plan.object, 0) + (0 if read is None else read.bytes)
+        ways[plan.object] = longest
+        for parent in plan.parents:
+            ways[parent] = max(ways.get(parent, 0), longest)
+    return ways.get(object, 0)
 
 
 def cut_rows(rows: pl.LazyFrame, count: int, parent: str | None, scratch: Path) -> list[pl.LazyFrame]:

@@ -11,7 +11,7 @@ import polars as pl
 
 from isync_dagster.plan.model import KeyPart, ObjectPlan
 from isync_dagster.records.canonical import canonical
-from isync_dagster.records.ids import to18, unambiguous
+from isync_dagster.records.ids import to18
 from isync_dagster.records.typing import write
 from isync_dagster.records.words import MATCHED_BY
 from isync_dagster.schema.model import Field
@@ -24,7 +24,7 @@ SAMPLE = 5
 def match(frame: pl.LazyFrame, plan: ObjectPlan, id_map: pl.LazyFrame, target_rows: pl.LazyFrame) -> pl.LazyFrame:
     """`frame` (resolved) with the target record of each row, in order.
 
-    `id_map` has `source_id`, `target_id`; a target id that `target_rows` does not hold is out of date and
+    `id_map` has `source_id`, `target_id`, one row a source id; a target id that `target_rows` does not hold is out of date and
     ignored. `target_rows` has `Id` and the key fields, typed by the target's describe.
     Added: `_target_id` String, `_matched_by` (`MATCHED_BY`), both null where there is none, and `_conflict` String:
     why a row whose key is in the target was not matched (`decide` blocks it: an insert might double a record).
@@ -113,10 +113,8 @@ def claims(frame: pl.LazyFrame, plan: ObjectPlan, id_map: pl.LazyFrame, target_r
     keys = _key_columns(plan)
     found = frame.select("_source_id", **keys)
     there = target_rows.select("Id")
-    alive = (
-        unambiguous(id_map)
-        .select("source_id", pl.col("target_id").alias("_by_map"))
-        .join(there, left_on="_by_map", right_on="Id", how="semi")
+    alive = id_map.select("source_id", pl.col("target_id").alias("_by_map")).join(
+        there, left_on="_by_map", right_on="Id", how="semi"
     )
     found = found.join(alive, left_on="_source_id", right_on="source_id", how="left")
     nothing = pl.lit(None, dtype=pl.String)

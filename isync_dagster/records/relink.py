@@ -11,7 +11,6 @@ from collections.abc import Sequence
 import polars as pl
 
 from isync_dagster.plan.model import Lookup, ObjectPlan, Policy
-from isync_dagster.records.ids import unambiguous
 from isync_dagster.records.payload import changes, sent_text
 from isync_dagster.records.remap import IdMaps
 from isync_dagster.records.words import decision, link
@@ -96,7 +95,7 @@ def _late_lookups(plan: ObjectPlan) -> list[Lookup]:
 def _linked(frame: pl.LazyFrame, lookup: Lookup, id_maps: IdMaps) -> pl.LazyFrame:
     name = lookup.target.name
     parent = pl.col(f"_from.{name}")
-    known = unambiguous(id_maps(lookup)).select(pl.col("source_id").alias("_parent"), pl.col("target_id").alias("_to"))
+    known = id_maps(lookup).select(pl.col("source_id").alias("_parent"), pl.col("target_id").alias("_to"))
     frame = frame.join(known, left_on=f"_from.{name}", right_on="_parent", how="left", maintain_order="left")
     missing = parent.is_not_null() & pl.col("_to").is_null()
     by_default = lookup.policy is Policy.DEFAULT and lookup.default is not None
@@ -153,9 +152,7 @@ def heal(frame: pl.LazyFrame, lookups: Sequence[Lookup], id_maps: IdMaps) -> pl.
         name = lookup.target.name
         if not lookup.updateable or lookup.kept:
             continue
-        known = unambiguous(id_maps(lookup)).select(
-            pl.col("source_id").alias("_parent"), pl.col("target_id").alias("_to")
-        )
+        known = id_maps(lookup).select(pl.col("source_id").alias("_parent"), pl.col("target_id").alias("_to"))
         current = current.join(known, left_on=f"_from.{name}", right_on="_parent", how="left", maintain_order="left")
         found = (pl.col(f"_link.{name}").cast(pl.String) == "pending") & pl.col("_to").is_not_null()
         current = current.with_columns(

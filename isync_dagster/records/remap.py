@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 import polars as pl
 
 from isync_dagster.plan.model import Lookup, Policy
-from isync_dagster.records.ids import unambiguous
 from isync_dagster.records.words import DECISIONS, LINK_STATES, decision, link
 
 IdMaps = Callable[[Lookup], pl.LazyFrame]
-"""Gives the `source_id`, `target_id` pairs that a lookup may resolve through; an id with two targets has none."""
+"""Gives the `source_id`, `target_id` pairs that a lookup may resolve through: one a source id (`ids.unambiguous`), which is
+not looked at once more for each lookup of each slice."""
 
 Spill = Callable[[pl.LazyFrame, str], pl.LazyFrame]
 """Writes a frame down under a name and gives it back as a scan: bounds memory to one join."""
@@ -83,7 +83,7 @@ def _resolved(
             pl.lit(None, dtype=pl.String).alias(name),
             pl.when(empty).then(link("empty")).otherwise(link("pending")).alias(state),
         )
-    known = unambiguous(id_maps(lookup)).select(pl.col("source_id").alias("_parent"), pl.col("target_id").alias("_to"))
+    known = id_maps(lookup).select(pl.col("source_id").alias("_parent"), pl.col("target_id").alias("_to"))
     frame = frame.join(known, left_on=name, right_on="_parent", how="left", maintain_order="left")
     missing = parent.is_not_null() & pl.col("_to").is_null()
     # Words are made of the few that lack a parent: of a null there are none.

@@ -20,6 +20,8 @@ __all__ = ["canonical", "lossy_cells", "lost", "read", "to18", "typed", "typed_a
 
 _DATE = "%Y-%m-%d"
 _DATETIME_IN = "%Y-%m-%dT%H:%M:%S%.f%z"
+_SECONDS_IN = "%Y-%m-%dT%H:%M:%S"
+_PLAIN_END = ".000Z"
 _DATETIME_OUT = "%Y-%m-%dT%H:%M:%S%.3fZ"
 _TIME_IN = "%H:%M:%S%.f"
 _TIME_OUT = "%H:%M:%S%.3fZ"
@@ -71,10 +73,14 @@ def read(expr: pl.Expr, field: Field) -> pl.Expr:
     if kind in NUMBER_TYPES:
         return expr.cast(NUMBER, strict=False)
     if kind == "date":
-        return expr.str.to_date(_DATE, strict=False)
+        return expr.str.to_date(_DATE, strict=False, cache=False)
     if kind == "datetime":
-        zoned = expr.str.replace("Z$", "+0000")
-        return zoned.str.to_datetime(_DATETIME_IN, time_unit="ms", time_zone="UTC", strict=False).cast(DATETIME)
+        # Next to all instants are whole seconds of UTC, which are read in an eighth of the time.
+        seconds = pl.when(_is_plain(expr)).then(expr.str.head(19))
+        whole = seconds.str.to_datetime(_SECONDS_IN, time_unit="ms", strict=False, cache=False)
+        zoned = pl.when(~_is_plain(expr)).then(expr).str.replace("Z$", "+0000")
+        other = zoned.str.to_datetime(_DATETIME_IN, time_unit="ms", time_zone="UTC", strict=False)
+        return pl.coalesce(whole.dt.replace_time_zone("UTC"), other).cast(DATETIME)
     if kind == "time":
         return expr.str.strip_suffix("Z").str.to_time(_TIME_IN, strict=False)
     return pl.when(expr != "").then(expr)
@@ -143,8 +149,14 @@ def lost(expr: pl.Expr, field: Field) -> pl.Expr:
     elif field.type == "date":
         bad = bad | (write(value, dtype(field)) != expr)
     elif field.type in ("datetime", "time"):
-        bad = bad | (expr.str.extract(r"\.\d{3}(\d+)").str.strip_chars_end("0") != "")
+        doubtful = pl.when(~_is_plain(expr)).then(expr)
+        bad = bad | (doubtful.str.extract(r"\.\d{3}(\d+)").str.strip_chars_end("0") != "").fill_null(False)
     return present & bad.fill_null(False)
+
+
+def _is_plain(expr: pl.Expr) -> pl.Expr:
+    """True where the text of an instant is written as Salesforce does, without a part of a second."""
+    return expr.str.ends_with(_PLAIN_END) & (expr.str.len_bytes() == 19 + len(_PLAIN_END))
 
 
 def _too_fine(expr: pl.Expr) -> pl.Expr:

@@ -160,10 +160,21 @@ def _text(name: str, dtype: pl.DataType) -> pl.Expr:
 
 def _rank() -> pl.Expr:
     """Stage, then its number (`retry-2`), then attempt, then time, as one number: maxima of one number stream."""
-    kind = pl.col("stage").str.extract(r"^([a-z]+)", 1)
-    number = pl.col("stage").str.extract(r"-(\d+)", 1).cast(pl.Int128, strict=False).fill_null(0) * 2
-    number = number + pl.col("stage").str.ends_with("-relink").cast(pl.Int128)
-    order = kind.replace_strict(list(STAGES), list(range(1, len(STAGES) + 1)), default=0, return_dtype=pl.Int128)
+    stage = pl.col("stage")
+    plain = _place(stage) * 10**5
+    # Only what has a number, or a name of more than one word, is taken apart: a null costs nothing.
+    other = pl.when(plain.is_null()).then(stage)
+    number = other.str.extract(r"-(\d+)", 1).cast(pl.Int64, strict=False).fill_null(0) * 2
+    number = number + other.str.ends_with("-relink").cast(pl.Int64)
+    order = pl.coalesce(plain, _place(other.str.extract(r"^([a-z]+)", 1)).fill_null(0) * 10**5 + number)
     attempt = pl.col("attempt").cast(pl.Int128).fill_null(0)
     at = pl.col("at").dt.epoch("ms").cast(pl.Int128).fill_null(0)
-    return ((order * 10**5 + number) * 10**5 + attempt) * 10**14 + at
+    return (order.cast(pl.Int128) * 10**5 + attempt) * 10**14 + at
+
+
+def _place(stage: pl.Expr) -> pl.Expr:
+    """The place of a stage's name in `STAGES`, from 1; null for any other text."""
+    place = pl.lit(None, dtype=pl.Int64)
+    for number, name in enumerate(STAGES, 1):
+        place = pl.when(stage == name).then(number).otherwise(place)
+    return place

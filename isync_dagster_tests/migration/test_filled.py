@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import polars as pl
 import pytest
+from upath import UPath
 
-from isync_dagster.migration.chunks import _filled
+from isync_dagster.migration.chunks import _Laid
 
 ROWS = pl.DataFrame(
     {
         "_row": [0, 1],
         "_target_id": [None, None],
+        "_collections": [False, False],
         "Id": [None, None],
         "Name": ["a", None],
-        "City": ["", None],
+        "City": ['a"b', None],
         "Zip": [None, None],
         "Key": [None, None],
     },
@@ -31,12 +35,17 @@ ROWS = pl.DataFrame(
         ([], None, []),
     ],
 )
-def test_what_is_sent(columns: list[str], key: str | None, sent: list[str]) -> None:
+def test_what_is_sent(columns: list[str], key: str | None, sent: list[str], tmp_path: Path) -> None:
     """A column with a value in any row, the key; all, where nothing else would be left: a row needs a cell."""
-    rows = ROWS.select("_row", "_target_id", *columns)
-    assert _filled(rows, key).collect().equals(rows.select("_row", "_target_id", *sent).collect())
+    rows = ROWS.select("_row", "_target_id", "_collections", *columns)
+    laid = _Laid.out(rows, UPath(tmp_path / "payload.parquet"), key)
+    assert laid is not None
+    assert laid.payload.collect().equals(rows.select("_row", "_target_id", "_collections", *sent).collect())
+    # Each value in quotes, and what parts it from the next; a quote inside is doubled.
+    lengths = {"Name": [1, 0], "City": [4, 0]}
+    expected = [sum(3 + lengths.get(name, [0, 0])[row] for name in sent) for row in (0, 1)]
+    assert laid.narrow([], None)["bytes"].to_list() == expected
 
 
-def test_no_rows() -> None:
-    rows = ROWS.filter(False)
-    assert _filled(rows, None).collect_schema() == rows.collect_schema()
+def test_no_rows(tmp_path: Path) -> None:
+    assert _Laid.out(ROWS.filter(False), UPath(tmp_path / "payload.parquet"), None) is None

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import polars as pl
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 from isync_dagster.migration import decisions, reading
 from isync_dagster.migration.contention import measured_order, sorted_by
 from isync_dagster.migration.extract import extracted
-from isync_dagster.migration.memory import BASE, LEAST, MB, Memory, limit_process, memory
+from isync_dagster.migration.memory import BASE, LEAST, MB, Memory, behind, limit_process, memory
 from isync_dagster.migration.model import SyncJob
 from isync_dagster.migration.remap import remapped, with_default_ids
 from isync_dagster.migration.slicing import cut_rows
@@ -84,6 +85,30 @@ def test_a_big_share_is_not_passed_over_by_small_ones() -> None:
     assert order == ["big", "small"]
 
 
+def test_what_much_waits_for_goes_first_and_what_nothing_waits_for_last() -> None:
+    """A share of which nothing is said goes before all; among equals who came first."""
+    budget, order = Memory(100), []
+
+    def work(name: str, weight: float | None) -> None:
+        with ExitStack() as stack:
+            if weight is not None:
+                stack.enter_context(behind(weight))
+            with budget.share(100):
+                order.append(name)
+
+    waiting = [("check", 0.0), ("small remap", 10.0), ("second check", 0.0), ("big remap", 90.0), ("load", None)]
+    threads = []
+    with budget.share(1):
+        for name, weight in waiting:
+            threads.append(threading.Thread(target=contextvars.Context().run, args=(work, name, weight)))
+            threads[-1].start()
+            while budget.waiting < len(threads):
+                pass
+    for thread in threads:
+        thread.join(WAIT)
+    assert order == ["load", "big remap", "small remap", "check", "second check"]
+
+
 def test_a_share_within_a_share_waits_for_nothing() -> None:
     """Also in a thread that works for the one that holds it."""
     budget = Memory(100)
@@ -144,11 +169,13 @@ def test_each_row_is_in_one_slice_and_siblings_share_theirs(
         assert len(found) <= count
 
 
+@pytest.mark.parametrize("named_bytes", [1, 250], ids=["slices in groups", "each slice alone"])
 @pytest.mark.parametrize("again", [False, True], ids=["first run", "with counterparts"])
 def test_rows_decided_in_slices_are_those_decided_at_once(
-    world: World, monkeypatch: pytest.MonkeyPatch, again: bool
+    world: World, monkeypatch: pytest.MonkeyPatch, again: bool, named_bytes: int
 ) -> None:
     """Every kind of lookup, waves and matches: the same rows, and the children of one master side by side."""
+    monkeypatch.setattr(decisions, "NAMED_BYTES", named_bytes)
     world.reset(rich_data())
     if again:
         migrate(world.job(template()))

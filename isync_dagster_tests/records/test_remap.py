@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from isync_dagster.plan.model import Lookup, Policy
+from isync_dagster.records.ids import unambiguous
 from isync_dagster.records.remap import link_counts, resolve
 from isync_dagster.records.transform import UNFIT
 from isync_dagster_tests.records.builders import id_map, lookup, record_id
@@ -159,10 +160,10 @@ def test_spill_is_called_after_each_join() -> None:
 
 def test_an_id_with_two_targets_is_not_guessed_and_multiplies_no_rows() -> None:
     doubled = id_map((SOURCE, TARGET), (SOURCE, record_id("001", 5)))
-    found = resolve(rows(SOURCE), [lookup("AccountId", "Account")], lambda _: doubled).collect()
+    found = resolve(rows(SOURCE), [lookup("AccountId", "Account")], lambda _: unambiguous(doubled)).collect()
     assert found.select("AccountId", "_link.AccountId").rows() == [(None, "pending")]
     same = id_map((SOURCE, TARGET), (SOURCE, TARGET))
-    found = resolve(rows(SOURCE), [lookup("AccountId", "Account")], lambda _: same).collect()
+    found = resolve(rows(SOURCE), [lookup("AccountId", "Account")], lambda _: unambiguous(same)).collect()
     assert found["AccountId"].to_list() == [TARGET]
 
 

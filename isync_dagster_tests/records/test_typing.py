@@ -103,6 +103,26 @@ def read(kind: str, *texts: str | None) -> list[object]:
     return typed(raw, [Field("F", type=kind)]).collect()["F"].to_list()
 
 
+@settings(max_examples=300, deadline=None)
+@given(
+    st.datetimes(datetime(1700, 1, 1), datetime(4000, 12, 31)),
+    st.integers(0, 18),
+    st.sampled_from("0123456789-T:+ Zz.,\té"),
+    st.booleans(),
+)
+def test_whole_seconds_are_read_as_any_other_instant_is(at: datetime, place: int, other: str, broken: bool) -> None:
+    """What is no instant is none in either spelling."""
+    text = at.strftime("%Y-%m-%dT%H:%M:%S").rjust(19, "0")
+    text = f"{text[:place]}{other}{text[place + 1 :]}" if broken else text
+    plain, offset = f"{text}.000Z", f"{text}.000+0000"
+    assert read("datetime", plain) == read("datetime", offset)
+    lost = [
+        lossy_cells(pl.LazyFrame({"A": [spelled]}), [Field("A", type="datetime")]).collect().height
+        for spelled in (plain, offset)
+    ]
+    assert lost[0] == lost[1]
+
+
 def test_spellings_of_salesforce() -> None:
     assert read("double", "12.0", "1.0E7", "-1.5e-3", "", None) == [
         Decimal(12),
