@@ -25,7 +25,12 @@ def deal(rows: pl.LazyFrame, by: pl.Expr, count: int, folder: Path) -> list[pl.L
     """
     if count <= 1:
         return [rows]
-    which = pl.when(by.is_null()).then(0).otherwise(by.hash(_SEED) % count)
+    return deal_out(rows, pl.when(by.is_null()).then(0).otherwise(by.hash(_SEED) % count), count, folder)
+
+
+def deal_out(rows: pl.LazyFrame, which: pl.Expr, count: int, folder: Path) -> list[pl.LazyFrame]:
+    """`rows` in `count` parts, each row in that of number `which` (from 0), in no order; files lie in `folder`, which is not
+    there yet."""
     # What is not a whole batch yet is held, of all parts at the same time.
     batch = max(CELLS_OPEN // (count * len(rows.collect_schema())), LEAST_BATCH)
     # Parquet would hold a row group of each part, encoded, and as much again on its way (measured: three times as much).

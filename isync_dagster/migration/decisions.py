@@ -9,6 +9,7 @@ from pathlib import Path
 import polars as pl
 from upath import UPath
 
+from isync_dagster.migration.dealing import deal_out
 from isync_dagster.migration.mapped import gone_parents, leave_alone, left_alone, out_of_sight
 from isync_dagster.migration.memory import behind, memory
 from isync_dagster.migration.model import State, SyncJob
@@ -104,27 +105,42 @@ def _write_slices(
     for number, group in enumerate(_groups(slices)):
         pairs = _near(job, run, plan, group, share, scratch / f"near-{number:05d}")
         frames += [_resolved(job, run, plan, rows, failed, named_only=True, near=pairs) for rows in group]
-    levels: pl.LazyFrame | None = None
-    claimed: pl.LazyFrame | None = None
-    if not apart:
-        for number, frame in enumerate(frames):
-            with memory().share(share):
-                frames[number] = _spilled(frame, scratch / f"resolved-{number:05d}.parquet")
-        whole = pl.concat(frames)
-        with memory().share(size // 2):
-            if not nothing:
-                claimed = _spilled(claims(whole, plan, own, known), scratch / "claims.parquet")
-            levels = levels_of(whole, plan) if plan.wave_rule == "self_levels" else None
-    parts = []
-    for frame in frames:
-        if claimed is None:
-            parts.append(_ordered(unmatched(frame), plan, None, left, by, books, levels))
-            continue
-        ids = frame.select("_source_id")
-        mine = claimed.join(ids, on="_source_id", how="semi")
-        near = there.join(mine.select(Id="_target_id").drop_nulls().unique(), on="Id", how="semi")
-        parts.append(_ordered(with_claims(frame, mine), plan, near, left, by, books, levels))
+    if apart:
+        parts = [_ordered(unmatched(frame), plan, None, left, by, books) for frame in frames]
+        return write_parts(run.remap_folder(plan.object), parts, share)
+    for number, frame in enumerate(frames):
+        with memory().share(share):
+            frames[number] = _spilled(frame, scratch / f"resolved-{number:05d}.parquet")
+    with memory().share(size // 2):
+        levels = levels_of(pl.concat(frames), plan) if plan.wave_rule == "self_levels" else None
+        if nothing:
+            parts = [_ordered(unmatched(frame), plan, None, left, by, books, levels) for frame in frames]
+        else:
+            matched = _matched_slices(plan, frames, own, known, there, scratch)
+            parts = [_ordered(frame, plan, near, left, by, books, levels) for frame, near in matched]
     return write_parts(run.remap_folder(plan.object), parts, share)
+
+
+def _matched_slices(
+    plan: ObjectPlan,
+    frames: Sequence[pl.LazyFrame],
+    own: pl.LazyFrame,
+    known: pl.LazyFrame,
+    there: pl.LazyFrame,
+    scratch: Path,
+) -> list[tuple[pl.LazyFrame, pl.LazyFrame]]:
+    """Each slice (`frames`) as `match` gives it, and the rows of the target that it is compared with: both are dealt out to the
+    slices in one pass."""
+    number = pl.lit(0, dtype=pl.UInt32).alias("_slice")
+    whole = pl.concat([frame.with_columns(number + place) for place, frame in enumerate(frames)])
+    found = _spilled(claims(whole, plan, own, known, ["_slice"]), scratch / "claims.parquet")
+    mine = deal_out(found, pl.col("_slice"), len(frames), scratch / "claims")
+    wanted = found.select("_slice", Id="_target_id").drop_nulls().unique()
+    near = deal_out(there.join(wanted, on="Id", how="inner"), pl.col("_slice"), len(frames), scratch / "near")
+    return [
+        (with_claims(frame, part.drop("_slice")), rows.drop("_slice"))
+        for frame, part, rows in zip(frames, mine, near, strict=True)
+    ]
 
 
 def _spilled(frame: pl.LazyFrame, path: Path) -> pl.LazyFrame:

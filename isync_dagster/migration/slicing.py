@@ -25,12 +25,14 @@ def work_bytes(run: Run, plan: ObjectPlan, extract: UPath, there: UPath) -> int:
 
     `extract` and `there` hold what was read of the object, and of the target to match.
     """
-    reads = [found for found in (reading.recorded(folder) for folder in (extract, there)) if found is not None]
-    matched = reading.recorded(there)
-    # A lookup has its parent and its state besides; a field has the target's value only where something may match.
-    beside = 1 if matched is not None and matched.rows else 0
-    columns = (1 + beside) * len(plan.fields) + 4 * len(plan.lookups) + 10
-    return sum(2 * frame_bytes(found.bytes, found.rows * columns) for found in reads)
+    read, matched = (reading.recorded(folder) for folder in (extract, there))
+    columns, watched = len(plan.fields) + 4 * len(plan.lookups) + 10, len(plan.fields) + len(plan.lookups)
+    held = 0
+    if matched is not None and matched.rows:
+        # What may match is held once, and each row has the target's values besides its own.
+        held = frame_bytes(matched.bytes, matched.rows * watched)
+        columns += watched
+    return held + (0 if read is None else 2 * frame_bytes(read.bytes, read.rows * columns))
 
 
 def bytes_behind(job: SyncJob, run: Run, object: str) -> int:

@@ -17,8 +17,8 @@ def decide(frame: pl.LazyFrame, plan: ObjectPlan, target_rows: pl.LazyFrame) -> 
     """`frame` (resolved and matched) with the decision of each row, in order.
 
     `target_rows` has `Id` and the fields of `target_fields(plan)`. Added: `_now.F` in the dtype of the target field,
-    the value that the matched record has now, for every F that an update or relink may write; `_changed`
-    List(String), the fields that an update must send. `_decision` is final: insert, update, identical, existing
+    the value that the matched record has now, for every F that an update or relink may write (null in a row that the
+    load does not update, unless the second pass looks at F); `_changed` List(String), the fields that an update must send. `_decision` is final: insert, update, identical, existing
     (matched, updates are off), skipped (not matched, inserts are off), blocked or dropped; `_reason` says why a row
     is blocked or dropped.
 
@@ -34,7 +34,13 @@ def decide(frame: pl.LazyFrame, plan: ObjectPlan, target_rows: pl.LazyFrame) -> 
     matched = pl.col("_target_id").is_not_null()
     decided = _decided(frame.with_columns(pl.when(matched).then(changed).otherwise(_UNCHANGED).alias("_changed")), plan)
     updated = pl.col("_decision") == decision("update")
-    return decided.with_columns(pl.when(updated).then(pl.col("_changed")).otherwise(_UNCHANGED).alias("_changed"))
+    late = {lookup.target.name for lookup in late_lookups(plan)} | {item.target for item in plan.staged}
+    done_with = [f"_now.{field.name}" for field in _now(plan) if field.name not in late]
+    return decided.with_columns(
+        pl.when(updated).then(pl.col("_changed")).otherwise(_UNCHANGED).alias("_changed"),
+        # What nobody asks for again is not sorted and written.
+        *(pl.when(updated).then(pl.col(name)).alias(name) for name in done_with),
+    )
 
 
 def decide_unmatched(frame: pl.LazyFrame, plan: ObjectPlan) -> pl.LazyFrame:
@@ -112,6 +118,11 @@ def updated_fields(plan: ObjectPlan) -> dict[str, Field]:
     }
 
 
+def late_lookups(plan: ObjectPlan) -> list[Lookup]:
+    """The lookups that relink fills: deferred ones, and those that no insert may set."""
+    return [lookup for lookup in plan.lookups if lookup.deferred or (lookup.updateable and not lookup.insertable)]
+
+
 def _watched(plan: ObjectPlan) -> set[str]:
     """The fields whose present value matters: what an update or relink may write."""
     return {
@@ -142,4 +153,7 @@ def _differs(field: Field, lookup: Lookup | None) -> pl.Expr:
 
 def differing(field: Field, value: pl.Expr, now: pl.Expr) -> pl.Expr:
     """True where two typed columns of a field would be stored differently; two nulls are the same."""
-    return canonical(value, field).ne_missing(canonical(now, field))
+    # What is the same as it stands is not looked at more closely: a null costs nothing.
+    unlike = value.ne_missing(now)
+    one, other = (pl.when(unlike).then(side) for side in (value, now))
+    return canonical(one, field).ne_missing(canonical(other, field))

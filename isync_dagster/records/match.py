@@ -7,6 +7,8 @@ the target share, or that would give several source rows the same record, matche
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import polars as pl
 
 from isync_dagster.plan.model import KeyPart, ObjectPlan
@@ -107,11 +109,13 @@ def _key_columns(plan: ObjectPlan) -> dict[str, pl.Expr]:
     return {f"_key{number}": key_text(part, plan) for number, part in enumerate(plan.match_key)}
 
 
-def claims(frame: pl.LazyFrame, plan: ObjectPlan, id_map: pl.LazyFrame, target_rows: pl.LazyFrame) -> pl.LazyFrame:
-    """What `match` adds, alone: `_source_id`, `_target_id`, `_matched_by`, `_conflict`. All rows of the object at once,
-    for they may contend for a record; only ids and keys are held, never whole rows."""
+def claims(
+    frame: pl.LazyFrame, plan: ObjectPlan, id_map: pl.LazyFrame, target_rows: pl.LazyFrame, keep: Sequence[str] = ()
+) -> pl.LazyFrame:
+    """What `match` adds, alone: `_source_id`, `_target_id`, `_matched_by`, `_conflict`, and columns to `keep`. All rows of the
+    object at once, for they may contend for a record; only ids and keys are held, never whole rows."""
     keys = _key_columns(plan)
-    found = frame.select("_source_id", **keys)
+    found = frame.select("_source_id", *keep, **keys)
     there = target_rows.select("Id")
     alive = id_map.select("source_id", pl.col("target_id").alias("_by_map")).join(
         there, left_on="_by_map", right_on="Id", how="semi"
@@ -133,10 +137,10 @@ def claims(frame: pl.LazyFrame, plan: ObjectPlan, id_map: pl.LazyFrame, target_r
         keyed = target_rows.select(pl.col("Id").alias("_by_key"), **keys).drop_nulls(list(keys))
         grouped = keyed.group_by(list(keys)).agg(pl.col("_by_key").first(), pl.len().cast(pl.UInt32).alias("_sharing"))
         found = found.join(grouped, on=list(keys), how="left")
-    return _judged(found, plan)
+    return _judged(found, plan, keep)
 
 
-def _judged(claims: pl.LazyFrame, plan: ObjectPlan) -> pl.LazyFrame:
+def _judged(claims: pl.LazyFrame, plan: ObjectPlan, keep: Sequence[str]) -> pl.LazyFrame:
     sure = pl.coalesce("_by_map", "_by_migration")
     by_key = pl.when(sure.is_null() & (pl.col("_sharing") == 1)).then(pl.col("_by_key"))
     claims = claims.with_columns(sure.alias("_sure"), by_key.alias("_maybe"))
@@ -149,6 +153,7 @@ def _judged(claims: pl.LazyFrame, plan: ObjectPlan) -> pl.LazyFrame:
     contested = pl.col("_maybe").is_not_null() & (pl.col("_claimants") > 1)
     return claims.select(
         "_source_id",
+        *keep,
         pl.when(~contested.fill_null(False)).then(pl.col("_claimed")).alias("_target_id"),
         pl.when(pl.col("_by_map").is_not_null())
         .then(pl.lit("id map", dtype=MATCHED_BY))

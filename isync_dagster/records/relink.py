@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import polars as pl
 
 from isync_dagster.plan.model import Lookup, ObjectPlan, Policy
+from isync_dagster.records.decide import late_lookups
 from isync_dagster.records.payload import changes, sent_text
 from isync_dagster.records.remap import IdMaps
 from isync_dagster.records.words import decision, link
@@ -44,7 +45,7 @@ def left_open(frame: pl.LazyFrame, plan: ObjectPlan) -> pl.LazyFrame:
     Where nothing but lookups is left for the second pass, a row without a parent, whose record has none either, is not
     looked at: its lookups are empty already.
     """
-    late = {lookup.target.name for lookup in _late_lookups(plan)}
+    late = {lookup.target.name for lookup in late_lookups(plan)}
     if set(relinked_fields(plan)) - late:
         return frame
     known = frame.collect_schema().names()
@@ -85,11 +86,7 @@ def relinked_fields(plan: ObjectPlan) -> dict[str, Field]:
         or mapping.target.name in plan.clear_defaults
         or (mapping.updateable and not mapping.insertable)
     }
-    return fields | {lookup.target.name: lookup.target for lookup in _late_lookups(plan)}
-
-
-def _late_lookups(plan: ObjectPlan) -> list[Lookup]:
-    return [lookup for lookup in plan.lookups if lookup.deferred or (lookup.updateable and not lookup.insertable)]
+    return fields | {lookup.target.name: lookup.target for lookup in late_lookups(plan)}
 
 
 def _linked(frame: pl.LazyFrame, lookup: Lookup, id_maps: IdMaps) -> pl.LazyFrame:
@@ -113,7 +110,7 @@ def _linked(frame: pl.LazyFrame, lookup: Lookup, id_maps: IdMaps) -> pl.LazyFram
 
 def _differences(plan: ObjectPlan) -> dict[str, pl.Expr]:
     """For each field of relink, where its value must be sent."""
-    lookups = {lookup.target.name: lookup for lookup in _late_lookups(plan)}
+    lookups = {lookup.target.name: lookup for lookup in late_lookups(plan)}
     staged = {item.target: item.initial for item in plan.staged}
     inserted = pl.col("_decision") == decision("insert")
     differences = {}
