@@ -16,22 +16,17 @@ from isync_dagster.migration.lastlook import AT_LAST, LastLook
 from isync_dagster.migration.links import LinkTotals, Logged, States, link_states, parts_of
 from isync_dagster.migration.load import errors_in
 from isync_dagster.migration.memory import behind, memory
-from isync_dagster.migration.model import LinkState, State, SyncJob, Verdict
-from isync_dagster.migration.names import named
+from isync_dagster.migration.model import State, SyncJob, Verdict
 from isync_dagster.migration.record_count import keep_verdict, record_count
+from isync_dagster.migration.relationships import relationships
 from isync_dagster.migration.relink import is_planned
-from isync_dagster.migration.remap import current_rows, has_rows, remap_outcome
+from isync_dagster.migration.remap import has_rows, remap_outcome
 from isync_dagster.migration.runs import latest_run
 from isync_dagster.migration.target import reread
 from isync_dagster.migration.threshold import allowed_rejects
-from isync_dagster.plan.model import Lookup, ObjectPlan
+from isync_dagster.plan.model import ObjectPlan
 from isync_dagster.store.runs import Run, RunState
 from isync_dagster.store.scratch import scratch
-
-WRONG_SHOWN = 10
-"""Wrong lookups of one field that a check lists."""
-
-CHECKED_LINKS = (LinkState.LINKED, LinkState.DEFAULTED, LinkState.KEPT)
 
 
 def check_states(job: SyncJob, object: str) -> tuple[Verdict, ...]:
@@ -148,16 +143,16 @@ def verify_target(job: SyncJob, object: str) -> tuple[Verdict, ...]:
             job, run, plan, dict.fromkeys([*names, *(last.wanted() if last else [])]), at_least=there, written=written
         )
         beside = states.beside(rows.select("Id", *names), place / "there")
-        soon = [lookup for lookup in plan.lookups if not lookup.deferred]
+        wanted = {"relationships": [lookup for lookup in plan.lookups if not lookup.deferred]}
+        if plan.has_relink and last is not None:
+            wanted["relinked"] = list(plan.deferred)
         found = [
             record_count(job, run, plan, beside, states.bytes),
-            _relationships(job, run, plan, beside, states.bytes, soon, "relationships"),
+            *relationships(job, run, plan, beside, states.bytes, wanted),
         ]
         if last is None:
             text = "The second pass has not run yet; materialize relink."
             return (*found, *(keep_verdict(job, run, object, name, False, text) for name in late))
-        if plan.has_relink:
-            found.append(_relationships(job, run, plan, beside, states.bytes, plan.deferred, "relinked"))
         return (*found, *last.verdicts(rows))
 
 
@@ -189,98 +184,6 @@ def _judged(job: SyncJob, object: str) -> tuple[Run | None, ObjectPlan]:
             raise ConfigError(f"{object} cannot be checked any more: {'; '.join(missing)}.")
         raise ConfigError(f"{object} is not loaded in run {run.number} of phase {job.phase!r} yet: nothing to check.")
     return run, plan
-
-
-def _relationships(
-    job: SyncJob,
-    run: Run,
-    plan: ObjectPlan,
-    beside: Sequence[tuple[pl.LazyFrame, pl.LazyFrame]],
-    size: int,
-    lookups: Sequence[Lookup],
-    name: str,
-) -> Verdict:
-    """Compare every lookup that is linked with what the target holds now: a join over all rows, not a sample."""
-    verified = wrong = pending = 0
-    numbers: dict[str, int] = {}
-    shown: list[dict[str, Any]] = []
-    samples: list[dict[str, Any]] = []
-    limit = max(2, job.options.spot_checks // max(1, len(lookups)))
-    for states, there in beside:
-        with memory().share(size):
-            # Bounded by the budget: ids and states of the records of a part, and what their target records hold.
-            joined = _beside(states, there, lookups)
-        for lookup in lookups:
-            field = lookup.target.name
-            compared = _compared(joined, lookup)
-            good = compared.filter("_right")
-            numbers[f"{field} verified"] = numbers.get(f"{field} verified", 0) + good.height
-            verified, wrong = verified + good.height, wrong + compared.height - good.height
-            pending += joined.filter(pl.col(f"_link.{field}") == LinkState.PENDING).height
-            samples += _shown(good.head(limit - sum(item["field"] == field for item in samples)), field)
-            bad = compared.filter(~pl.col("_right"))
-            shown += _shown(bad.head(WRONG_SHOWN - sum(item["field"] == field for item in shown)), field)
-    text = f"{verified:,} lookups point at the counterpart of their source parent"
-    text += f", {wrong:,} do not." if wrong else "."
-    if pending:
-        text += f" {pending:,} wait for a parent that is not in the target."
-    return keep_verdict(
-        job,
-        run,
-        plan.object,
-        name,
-        not wrong,
-        text,
-        numbers={"verified": verified, "wrong": wrong, "pending": pending, **numbers},
-        table=_readable(job, _with_parents(run, plan, shown or samples[: job.options.spot_checks])),
-    )
-
-
-def _with_parents(run: Run, plan: ObjectPlan, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The few rows of `_compared` that are shown, with what each lookup names in the source as `parent`."""
-    names = list(dict.fromkeys(f"_from.{row['field']}" for row in rows))
-    ids = pl.Series([row["source"] for row in rows], dtype=pl.String).unique()
-    mine = current_rows(run, plan.object).filter(pl.col("_source_id").is_in(ids.implode()))
-    known = {row["_source_id"]: row for row in mine.select("_source_id", *names).collect().to_dicts()} if rows else {}
-    return [
-        {"field": row["field"], "source": row["source"], "parent": known[row["source"]][f"_from.{row['field']}"], **row}
-        for row in rows
-    ]
-
-
-def _readable(job: SyncJob, rows: Sequence[dict[str, Any]]) -> Sequence[dict[str, Any]]:
-    """Samples as pairs of names, where a few calls more are in place."""
-    return [dict(row) for row in named(rows, job.source, job.target)] if job.options.thorough else rows
-
-
-def _beside(states: pl.LazyFrame, there: pl.LazyFrame, lookups: Sequence[Lookup]) -> pl.DataFrame:
-    """`states` (`link_states`) with `_found.F`, what the target holds in lookup F."""
-    names = [lookup.target.name for lookup in lookups]
-    found = there.select(pl.col("Id").alias("_target_id"), *(pl.col(name).alias(f"_found.{name}") for name in names))
-    wanted = [item for name in names for item in (name, f"_link.{name}")]
-    rows = states.select("_source_id", "_target_id", "_state", *dict.fromkeys(wanted))
-    return rows.join(found, on="_target_id", how="left", maintain_order="left").collect()
-
-
-def _compared(joined: pl.DataFrame, lookup: Lookup) -> pl.DataFrame:
-    """source, target, expected, found, `_right`: records whose lookup must hold a known value."""
-    field = lookup.target.name
-    written = pl.col("_state").is_in([State.INSERTED, State.UPDATED, State.IDENTICAL])
-    # What an insert alone may set is left as it is in a record that was in the target before.
-    bound = pl.lit(True) if lookup.updateable else pl.col("_state") == State.INSERTED
-    right = pl.col(field).eq_missing(pl.col(f"_found.{field}"))
-    due = written & pl.col(f"_link.{field}").is_in(CHECKED_LINKS) & pl.col(field).is_not_null()
-    return joined.filter(due & (right | bound)).select(
-        source="_source_id",
-        target="_target_id",
-        expected=pl.col(field),
-        found=pl.col(f"_found.{field}"),
-        _right=right,
-    )
-
-
-def _shown(rows: pl.DataFrame, field: str) -> list[dict[str, Any]]:
-    return [{"field": field, **row} for row in rows.drop("_right").to_dicts()]
 
 
 def _link_table(links: pl.DataFrame) -> list[dict[str, Any]]:

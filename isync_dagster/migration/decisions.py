@@ -14,7 +14,7 @@ from isync_dagster.migration.mapped import gone_parents, leave_alone, left_alone
 from isync_dagster.migration.memory import behind, memory
 from isync_dagster.migration.model import State, SyncJob
 from isync_dagster.migration.references import reference_map, standard_price_book
-from isync_dagster.migration.slicing import bytes_behind, cut_rows, work_bytes, write_parts
+from isync_dagster.migration.slicing import bytes_behind, cut_rows, grouped, work_bytes, write_parts
 from isync_dagster.plan.model import Lookup, ObjectPlan
 from isync_dagster.records.decide import decide, decide_unmatched, uncompared
 from isync_dagster.records.ids import to18, unambiguous
@@ -25,9 +25,6 @@ from isync_dagster.records.transform import transform
 from isync_dagster.store import files
 from isync_dagster.store.runs import Run
 from isync_dagster.store.scratch import scratch
-
-NAMED_BYTES = 250
-"""What a record that rows name takes while its counterpart is looked for."""
 
 PAIRS = {"source_id": pl.String, "target_id": pl.String}
 
@@ -102,8 +99,12 @@ def _write_slices(
     nothing = _is_empty(known)
     apart = nothing and plan.wave_rule != "self_levels"
     frames: list[pl.LazyFrame] = []
-    for number, group in enumerate(_groups(slices)):
-        pairs = _near(job, run, plan, group, share, scratch / f"near-{number:05d}")
+    now = [item for item in plan.lookups if not (item.deferred or item.kept or waits_for_level(plan, item))]
+    columns = [(item.source.name, item) for item in now]
+    for number, group in enumerate(grouped(slices)):
+        pairs = {}
+        if len(group) > 1:
+            pairs = near_pairs(job, run, columns, pl.concat(group), share, scratch / f"group-{number:05d}")
         frames += [_resolved(job, run, plan, rows, failed, named_only=True, near=pairs) for rows in group]
     if apart:
         parts = [_ordered(unmatched(frame), plan, None, left, by, books) for frame in frames]
@@ -169,48 +170,32 @@ def _resolved(
             return pairs_of(job, run, lookup)
         known = (near or {}).get(lookup.target.name)
         if known is None:
-            return pairs_of(job, run, lookup, _named(rows, lookup))
-        return known.join(_named(rows, lookup), on="source_id", how="semi")
+            return pairs_of(job, run, lookup, named(rows, lookup.source.name))
+        return known.join(named(rows, lookup.source.name), on="source_id", how="semi")
 
     lookups = [replace(lookup, deferred=True) if waits_for_level(plan, lookup) else lookup for lookup in plan.lookups]
     return resolve(transform(rows, plan), lookups, pairs, failed_parents=failed)
 
 
-def _groups(slices: Sequence[pl.LazyFrame]) -> list[list[pl.LazyFrame]]:
-    """Neighbouring slices together, as many as name no more records than fit a slice's memory: an id map is read once for
-    each group, not for each slice."""
-    most = memory().slice_bytes // NAMED_BYTES
-    groups: list[list[pl.LazyFrame]] = []
-    held = 0
-    for rows, count in zip(slices, pl.collect_all([rows.select(pl.len()) for rows in slices]), strict=True):
-        held += count.item()
-        if not groups or held > most:
-            groups.append([])
-            held = count.item()
-        groups[-1].append(rows)
-    return groups
-
-
-def _near(
-    job: SyncJob, run: Run, plan: ObjectPlan, group: Sequence[pl.LazyFrame], share: int, scratch: Path
+def near_pairs(
+    job: SyncJob, run: Run, lookups: Sequence[tuple[str, Lookup]], rows: pl.LazyFrame, share: int, scratch: Path
 ) -> dict[str, pl.LazyFrame]:
-    """By target field what the rows of a group name of the lookup's id maps, written down; nothing for one slice alone."""
-    if len(group) == 1:
-        return {}
-    rows = pl.concat(group)
+    """`pairs_of` of what rows of several slices name, read once for all of them and written down, by target field.
+
+    `lookups`, each with the column of `rows` that holds its parents; those that no id map resolves are left out.
+    """
     found = {}
-    for number, lookup in enumerate(plan.lookups):
-        is_resolved = not (lookup.deferred or lookup.kept or waits_for_level(plan, lookup))
-        if is_resolved and (lookup.parents or lookup.others):
+    for number, (column, lookup) in enumerate(lookups):
+        if lookup.parents or lookup.others:
             with memory().share(share):
-                pairs = pairs_of(job, run, lookup, _named(rows, lookup))
-                found[lookup.target.name] = _spilled(pairs, scratch / f"{number:03d}.parquet")
+                pairs = pairs_of(job, run, lookup, named(rows, column))
+                found[lookup.target.name] = _spilled(pairs, scratch / f"near-{number:03d}.parquet")
     return found
 
 
-def _named(rows: pl.LazyFrame, lookup: Lookup) -> pl.LazyFrame:
-    """`source_id` of the records that a lookup of extracted rows points at, each once."""
-    return rows.select(source_id=to18(pl.col(lookup.source.name))).drop_nulls().unique()
+def named(rows: pl.LazyFrame, column: str) -> pl.LazyFrame:
+    """`source_id` of the records that a column of ids names, each once."""
+    return rows.select(source_id=to18(pl.col(column))).drop_nulls().unique()
 
 
 def _is_empty(frame: pl.LazyFrame) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import polars as pl
@@ -12,7 +13,7 @@ from isync_dagster.migration.automation import ensure_off
 from isync_dagster.migration.carried import take_second_pass
 from isync_dagster.migration.chunks import cut
 from isync_dagster.migration.contention import siblings_together
-from isync_dagster.migration.decisions import pairs_of
+from isync_dagster.migration.decisions import named, near_pairs, pairs_of
 from isync_dagster.migration.load import (
     Keeper,
     is_through,
@@ -29,10 +30,10 @@ from isync_dagster.migration.outcomes import measured
 from isync_dagster.migration.remap import current_rows, remapped, with_default_ids
 from isync_dagster.migration.runs import current_run
 from isync_dagster.migration.sending import Sender
+from isync_dagster.migration.slicing import grouped
 from isync_dagster.migration.stopping import guarded
 from isync_dagster.migration.writing import claimed, hold_target
 from isync_dagster.plan.model import Lookup, ObjectPlan
-from isync_dagster.records.ids import to18
 from isync_dagster.records.relink import left_open, pending_links, relink_payload, relinked_fields
 from isync_dagster.records.relink import relink as relinked_rows
 from isync_dagster.store import files
@@ -129,38 +130,60 @@ def _decide(job: SyncJob, run: Run, plan: ObjectPlan, path: UPath) -> None:
     length = -(-count // slices)
     # What is written is laid out before the share is taken: nothing else may be waited for while it is held.
     if slices == 1:
-        decided = _decided(job, run, plan, rows, alone=True)
+        decided = _decided(job, run, plan, rows, _arrived(run, plan, None), None)
         with memory().share(share):
             files.write_parquet(path, decided)
         return
     with scratch() as place:
-        parts = []
-        for number in range(slices):
-            part, made = (UPath(place / f"{what}-{number:05d}.parquet") for what in ("rows", "decided"))
+        open_rows = UPath(place / "rows.parquet")
+        # It streams, and is filtered and cut no more than once.
+        files.write_parquet(open_rows, rows)
+        parts = [files.scan(open_rows).slice(number * length, length) for number in range(slices)]
+        made: list[UPath] = []
+        waiting = [(f"_from.{lookup.target.name}", lookup) for lookup in plan.deferred]
+        for number, group in enumerate(grouped(parts)):
+            # What several slices name of the audit log and of id maps is read once for all of them.
+            whole = pl.concat(group)
+            near = near_pairs(job, run, waiting, whole, share, place / f"group-{number:05d}")
+            there = UPath(place / f"there-{number:05d}.parquet")
             with memory().share(share):
-                files.write_parquet(part, rows.slice(number * length, length))
-            decided = _decided(job, run, plan, files.scan(part), alone=False)
-            with memory().share(share):
-                files.write_parquet(made, decided)
-            parts.append(made)
-        files.write_parquet(path, files.scan(parts))
+                files.write_parquet(there, _arrived(run, plan, whole))
+            for rows_of in group:
+                decided = _decided(job, run, plan, rows_of, files.scan(there), near)
+                made.append(UPath(place / f"decided-{len(made):05d}.parquet"))
+                with memory().share(share):
+                    files.write_parquet(made[-1], decided)
+        files.write_parquet(path, files.scan(made))
 
 
-def _decided(job: SyncJob, run: Run, plan: ObjectPlan, rows: pl.LazyFrame, *, alone: bool) -> pl.LazyFrame:
-    """Those of `rows` that reached the target, their deferred lookups resolved; `alone`: they are all rows of the object."""
+def _arrived(run: Run, plan: ObjectPlan, rows: pl.LazyFrame | None) -> pl.LazyFrame:
+    """`_source_id`, `_there` (target id) of the records that are in the target as ours; of `rows` alone where given."""
+    log = run.audit(plan.object)
+    latest = log.latest(of=None if rows is None else rows.select(source_id="_source_id"))
+    ours = latest.filter(pl.col("state").is_in([State.INSERTED, State.UPDATED, State.IDENTICAL]))
+    return ours.select(_source_id="source_id", _there="target_id")
+
+
+def _decided(
+    job: SyncJob,
+    run: Run,
+    plan: ObjectPlan,
+    rows: pl.LazyFrame,
+    there: pl.LazyFrame,
+    near: Mapping[str, pl.LazyFrame] | None,
+) -> pl.LazyFrame:
+    """Those of `rows` that reached the target (`_arrived`), their deferred lookups resolved: by all of an id map, or by what is
+    `near` of it (`near_pairs`)."""
 
     def pairs(lookup: Lookup) -> pl.LazyFrame:
-        if alone:
+        name = lookup.target.name
+        if near is None:
             return pairs_of(job, run, lookup)
-        parents = rows.select(source_id=to18(pl.col(f"_from.{lookup.target.name}"))).drop_nulls().unique()
-        return pairs_of(job, run, lookup, parents)
+        known = near.get(name)
+        if known is None:
+            return pairs_of(job, run, lookup, named(rows, f"_from.{name}"))
+        return known.join(named(rows, f"_from.{name}"), on="source_id", how="semi")
 
-    there = (
-        run.audit(plan.object)
-        .latest(of=None if alone else rows.select(source_id="_source_id"))
-        .filter(pl.col("state").is_in([State.INSERTED, State.UPDATED, State.IDENTICAL]))
-        .select(_source_id="source_id", _there="target_id")
-    )
     found = rows.join(there, on="_source_id", how="inner", maintain_order="left")
     return relinked_rows(found.with_columns(_target_id=pl.col("_there")).drop("_there"), plan, pairs)
 

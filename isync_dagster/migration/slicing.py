@@ -6,6 +6,7 @@ out by a hash of the parent, so that each parent's children are in one slice.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import polars as pl
@@ -18,6 +19,9 @@ from isync_dagster.migration.model import SyncJob
 from isync_dagster.plan.model import ObjectPlan
 from isync_dagster.store import files
 from isync_dagster.store.runs import Run
+
+NAMED_BYTES = 250
+"""What a record that rows name takes while what is known of it is looked for."""
 
 
 def work_bytes(run: Run, plan: ObjectPlan, extract: UPath, there: UPath) -> int:
@@ -62,6 +66,21 @@ def cut_rows(rows: pl.LazyFrame, count: int, parent: str | None, scratch: Path) 
     parts = deal(rows, pl.coalesce(parent, "Id"), count, scratch / "slices")
     filled = [part for part in parts if not part.head(1).collect().is_empty()]
     return filled or [rows]
+
+
+def grouped(slices: Sequence[pl.LazyFrame]) -> list[list[pl.LazyFrame]]:
+    """Neighbouring slices together, as many as name no more records than fit a slice's memory: an id map is read once for
+    each group, not for each slice."""
+    most = memory().slice_bytes // NAMED_BYTES
+    groups: list[list[pl.LazyFrame]] = []
+    held = 0
+    for rows, count in zip(slices, pl.collect_all([rows.select(pl.len()) for rows in slices]), strict=True):
+        held += count.item()
+        if not groups or held > most:
+            groups.append([])
+            held = count.item()
+        groups[-1].append(rows)
+    return groups
 
 
 def write_parts(folder: UPath, parts: list[pl.LazyFrame], share: int = 0) -> int:

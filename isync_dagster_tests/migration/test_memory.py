@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from isync_dagster.migration import decisions, reading
+from isync_dagster.migration import decisions, reading, slicing
 from isync_dagster.migration.contention import measured_order, sorted_by
 from isync_dagster.migration.extract import extracted
 from isync_dagster.migration.memory import BASE, LEAST, MB, Memory, behind, limit_process, memory
@@ -175,7 +175,7 @@ def test_rows_decided_in_slices_are_those_decided_at_once(
     world: World, monkeypatch: pytest.MonkeyPatch, again: bool, named_bytes: int
 ) -> None:
     """Every kind of lookup, waves and matches: the same rows, and the children of one master side by side."""
-    monkeypatch.setattr(decisions, "NAMED_BYTES", named_bytes)
+    monkeypatch.setattr(slicing, "NAMED_BYTES", named_bytes)
     world.reset(rich_data())
     if again:
         migrate(world.job(template()))
@@ -202,7 +202,8 @@ def _written_in_slices(job: SyncJob, run: Run, object: str, monkeypatch: pytest.
     # As they were read to match, before the load: later there are more.
     there = reading.scan(run.folder / "target" / object, match_fields(plan))
     with monkeypatch.context() as patch:
-        patch.setattr(decisions, "memory", lambda: tiny)
+        for room in (decisions, slicing):
+            patch.setattr(room, "memory", lambda: tiny)
         by = sorted_by(measured_order(run, plan), plan)
         decisions.write_decided(job, run, with_default_ids(job, run, plan), extracted(run, plan), there, by)
     return sum(name.startswith("part-") for name in (path.name for path in Path(run.remap_folder(object)).iterdir()))
