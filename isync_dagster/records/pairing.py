@@ -15,8 +15,6 @@ from isync_dagster.records.ids import to18
 
 _ERROR = r"(?s)^(?P<code>[A-Z][A-Z0-9_]*):(?P<message>.*?):(?P<fields>[^:]*?)\s*--\s*$"
 _OWN = ("sf__Id", "sf__Created", "sf__Error")
-_SEED = 7
-_MIXER = 0x9E3779B97F4A7C15
 _BLANK = pl.lit("", dtype=pl.String)
 
 
@@ -69,29 +67,29 @@ def pair(sent: pl.LazyFrame, results: pl.LazyFrame, operation: str = "insert") -
 def pair_hashed(sent: pl.LazyFrame, results: pl.LazyFrame, operation: str = "insert") -> pl.DataFrame | None:
     """`Paired.rows` at a fraction of the cost where every row has its result, and every result its row; else None.
 
-    Takes what `pair` takes. Rows are told apart by a hash of 64 bits of all columns: what is held is some 100 bytes a
-    row, whatever the columns. It answers only where the hashes of both sides are the same, one for one, so that two rows
-    can get each other's result only if the org echoed both of them changed and both hashes met all the same (2^-128);
-    whatever else does not fit is left to `pair`, which compares the columns themselves.
+    Takes what `pair` takes. Rows are told apart by a hash of 64 bits of all columns, and where it has one for several by a
+    second one besides: what is held is some 100 bytes a row, whatever the columns. It answers only where the hashes of both
+    sides are the same, one for one. Rows that differ could get each other's results only if both hashes of both were the same,
+    or if the org echoed both of them changed and each hash met the other's (2^-128); whatever else does not fit is left to
+    `pair`, which compares the columns themselves.
     """
     columns = [name for name in sent.collect_schema().names() if not name.startswith("_")]
     echoed = results.collect_schema()
     own = [(_plain(pl.col(name)) if name in echoed else _BLANK).alias(name) for name in _OWN]
-    asked, answered = _cells(sent.collect_schema(), columns), _cells(echoed, columns)
-    left, right = pl.collect_all(
-        [
-            sent.select("_row", **asked).with_columns(_hash=_row_hash(columns)).select("_row", "_hash"),
-            results.select(*own, **answered).with_columns(_hash=_row_hash(columns)).select(*_OWN, "_hash"),
-        ],
-        engine="streaming",
-    )
+    asked = sent.select("_row", **_cells(sent.collect_schema(), columns))
+    answered = results.select(*own, **_cells(echoed, columns))
+    first = _row_hash(columns, 0).alias("_hash")
+    left, right = pl.collect_all([asked.select("_row", first), answered.select(*_OWN, first)], engine="streaming")
     if left.height != right.height:
         return None
     keys = ["_hash"]
     if left["_hash"].n_unique() < left.height:
+        second = _row_hash(columns, len(columns)).alias("_second")
+        more = pl.collect_all([asked.select(second), answered.select(second)], engine="streaming")
         # Equal rows are interchangeable: the first takes the first result of them, and so on.
-        keys.append("_nth")
-        left, right = (side.with_columns(_nth=pl.int_range(pl.len()).over("_hash")) for side in (left, right))
+        keys += ["_second", "_nth"]
+        nth = pl.int_range(pl.len()).over("_hash", "_second").alias("_nth")
+        left, right = (side.hstack(other).with_columns(nth) for side, other in zip((left, right), more, strict=True))
     found = right.select(keys).with_row_index("_at")
     at = left.select(keys).join(found, on=keys, how="left", maintain_order="left")["_at"]
     if at.len() != left.height or at.null_count() or at.n_unique() != left.height:
@@ -103,12 +101,13 @@ def _cells(known: pl.Schema, columns: list[str]) -> dict[str, pl.Expr]:
     return {name: _plain(pl.col(name)) if name in known else _BLANK for name in columns}
 
 
-def _row_hash(columns: list[str]) -> pl.Expr:
-    """One number of several columns without nulls; equal where they are, whichever frame they stand in."""
-    found = pl.lit(_SEED, dtype=pl.UInt64)
-    for name in columns:
-        found = found * pl.lit(_MIXER, dtype=pl.UInt64) ^ pl.col(name).hash(_SEED)
-    return found
+def _row_hash(columns: list[str], seed: int) -> pl.Expr:
+    """One number of several columns without nulls; equal where they are, whichever frame they stand in.
+
+    Each column has a seed of its own, so that a sum tells their order; it makes a flat plan, in milliseconds for hundreds of
+    columns, where one column's number mixed into the next one's took a quarter of a second.
+    """
+    return pl.sum_horizontal(pl.lit(0, dtype=pl.UInt64), *(pl.col(n).hash(seed + i) for i, n in enumerate(columns)))
 
 
 def split_error(expr: pl.Expr) -> pl.Expr:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from isync_dagster.records import pairing
 from isync_dagster.records.pairing import Paired, pair, pair_hashed, split_error
 
 cells = st.sampled_from(
@@ -224,3 +225,24 @@ def test_a_renamed_column_pairs_nothing_rather_than_wrong() -> None:
 def test_split_error(error: str | None, code: str | None, message: str | None, fields: str | None) -> None:
     frame = pl.DataFrame({"e": pl.Series([error], dtype=pl.String)})
     assert frame.select(split_error(pl.col("e")).alias("s")).unnest("s").row(0) == (code, message, fields)
+
+
+def test_rows_of_one_hash_are_told_apart_by_a_second_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where all rows met in the first, none may get another's result; equal rows stay interchangeable."""
+    whole = pairing._row_hash
+
+    def weak(columns: list[str], seed: int) -> pl.Expr:
+        return whole(columns, seed) if seed else pl.col(columns[0]).hash(1) * 0
+
+    monkeypatch.setattr(pairing, "_row_hash", weak)
+    names = ["a", "b", "c", "b"]
+    sent = pl.LazyFrame({"_row": [0, 1, 2, 3], "Name": names}, schema_overrides={"_row": pl.UInt32})
+    there = {"sf__Id": ["t-c", "t-b1", "t-a", "t-b2"], "sf__Created": ["true"] * 4, "Name": ["c", "b", "a", "b"]}
+    found = pair_hashed(sent, pl.LazyFrame(there))
+    assert found is not None
+    assert dict(found.sort("_row").select("_row", "target_id").iter_rows()) == {
+        0: "t-a",
+        1: "t-b1",
+        2: "t-c",
+        3: "t-b2",
+    }
