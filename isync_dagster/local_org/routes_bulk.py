@@ -40,8 +40,10 @@ def create_ingest(call: Call) -> Reply:
         (call.service.jobs.path(job) / UPLOAD).write_bytes(content)
         job.uploaded = True
         call.service.jobs.move(job, "UploadComplete")
+    answer = job.info()
+    if content is not None:
         call.service.jobs.enqueue(job)
-    return Reply(job.info())
+    return Reply(answer)
 
 
 def _new_ingest(call: Call, values: dict[str, Any]) -> Job:

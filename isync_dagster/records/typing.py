@@ -45,12 +45,13 @@ def typed(raw: pl.LazyFrame, fields: Iterable[Field]) -> pl.LazyFrame:
 
 
 def typed_and_proven(raw: pl.LazyFrame, fields: Iterable[Field]) -> pl.LazyFrame:
-    """`raw` as `typed` gives it, with `_lossy` Boolean: true in a row with a cell that `lossy_cells` counts.
+    """`raw` as `typed` gives it, with `_lossy` Boolean: true in a row with a cell that `lossy_cells` counts, or may count:
+    numbers are not taken apart here.
 
     Each cell is read once for both.
     """
     listed = list(fields)
-    bad = [lost(pl.col(field.name), field) for field in listed if dtype(field) != pl.String]
+    bad = [_suspicious(pl.col(field.name), field) for field in listed if dtype(field) != pl.String]
     lossy = pl.any_horizontal(bad) if bad else pl.lit(False)
     others = cs.string() - cs.by_name([field.name for field in listed], require_all=False)
     return raw.with_columns(
@@ -154,19 +155,29 @@ def lost(expr: pl.Expr, field: Field) -> pl.Expr:
     return present & bad.fill_null(False)
 
 
+def _suspicious(expr: pl.Expr, field: Field) -> pl.Expr:
+    """True where a cell is `lost`, and where a number's text is long or small enough that it might be."""
+    if field.type not in NUMBER_TYPES:
+        return lost(expr, field)
+    unread = read(expr, field).is_null() & expr.is_not_null() & (expr != "")
+    return unread | _may_be_too_fine(expr).fill_null(False)
+
+
 def _is_plain(expr: pl.Expr) -> pl.Expr:
     """True where the text of an instant is written as Salesforce does, without a part of a second."""
     return expr.str.ends_with(_PLAIN_END) & (expr.str.len_bytes() == 19 + len(_PLAIN_END))
 
 
 def _too_fine(expr: pl.Expr) -> pl.Expr:
-    """True where the number in a text needs more decimals than `NUMBER` has.
+    """True where the number in a text needs more decimals than `NUMBER` has; a null costs nothing."""
+    return (_decimals(pl.when(_may_be_too_fine(expr)).then(expr)) > DECIMALS).fill_null(False)
 
-    What has no exponent and few characters after its point is not taken apart: a null costs nothing.
-    """
+
+def _may_be_too_fine(expr: pl.Expr) -> pl.Expr:
+    """True where a text has more characters after its point than `NUMBER` has decimals, or an exponent below zero."""
     after = expr.str.len_bytes() - expr.str.find(".", literal=True) - 1
-    doubtful = (after > DECIMALS) | expr.str.contains("e", literal=True) | expr.str.contains("E", literal=True)
-    return (_decimals(pl.when(doubtful).then(expr)) > DECIMALS).fill_null(False)
+    long = (after > DECIMALS).fill_null(False)
+    return long | expr.str.contains("e-", literal=True) | expr.str.contains("E-", literal=True)
 
 
 def _decimals(expr: pl.Expr) -> pl.Expr:

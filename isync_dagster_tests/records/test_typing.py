@@ -155,7 +155,9 @@ def lost(kind: str, *texts: str) -> list[tuple[int, str]]:
     raw, fields = pl.LazyFrame({"F": texts}), [Field("F", type=kind)]
     found = lossy_cells(raw, fields).collect()
     proven = typed_and_proven(raw, fields).collect()
-    assert proven["_lossy"].sum() == found["cells"].sum()
+    # Of a number it may say so where nothing is lost, never the other way round.
+    suspected, cells = proven["_lossy"].sum(), found["cells"].sum()
+    assert suspected >= cells if kind in NUMBER_TYPES else suspected == cells
     assert_frame_equal(proven.drop("_lossy"), typed(raw, fields).collect())
     assert found.schema == {"field": pl.String, "cells": pl.UInt32, "example": pl.String}
     return [(row[1], row[2]) for row in found.rows()]
