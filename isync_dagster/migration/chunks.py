@@ -10,7 +10,7 @@ import polars as pl
 from upath import UPath
 
 from isync_dagster.migration.model import RunOptions, SyncJob
-from isync_dagster.records.batches import Piece, packed, pieces, serial
+from isync_dagster.records.batches import packed, pieces, serial
 from isync_dagster.records.locks import skewed
 from isync_dagster.records.payload import CLEARED
 from isync_dagster.store import files
@@ -37,6 +37,8 @@ class Chunk:
     """True where no other job of the object may run beside it: siblings of its rows are in other chunks."""
     sizes: Mapping[str, int] | None = None
     """What the cut went by, so that a resume cuts the same (`Sizes`)."""
+    ordered: bool = False
+    """True where siblings are brought together in batches: to write the rows, all of them are held twice."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for the `planned` entry."""
@@ -140,8 +142,17 @@ def _cut(
             else pieces(lane, by.chunk_bytes, by.batch_rows)
         )
         for piece in found:
-            chunk = Chunk(number, operation, way, wave, piece.rows, external_id, piece.alone, asdict(by))
-            yield chunk, _rows(part, lane["parent"], piece, by.batch_rows if way == "bulk" else piece.rows)
+            order = None
+            if way == "bulk" and not piece.alone:
+                order = packed(lane["parent"].slice(piece.start, piece.rows), by.batch_rows)
+            rows_of = part.slice(piece.start, piece.rows)
+            if order is not None:
+                # No batch's end parts siblings.
+                rows_of = rows_of.select(pl.all().gather(pl.lit(order)))
+            chunk = Chunk(
+                number, operation, way, wave, piece.rows, external_id, piece.alone, asdict(by), order is not None
+            )
+            yield chunk, rows_of
             number += 1
 
 
@@ -196,10 +207,3 @@ def _hot(payload: pl.LazyFrame, columns: Sequence[str], most: int) -> pl.Expr | 
     crowded = {name: skewed(payload.select(_parent(name).alias(name)), name, most) for name in columns}
     found = [pl.col(name).is_in(ids.implode()).fill_null(False) for name, ids in crowded.items() if ids.len()]
     return pl.any_horizontal(found) if found else None
-
-
-def _rows(part: pl.LazyFrame, parents: pl.Series, piece: Piece, batch_rows: int) -> pl.LazyFrame:
-    """The rows of a piece, in the order in which no batch's end parts siblings."""
-    rows = part.slice(piece.start, piece.rows)
-    order = None if piece.alone else packed(parents.slice(piece.start, piece.rows), batch_rows)
-    return rows if order is None else rows.select(pl.all().gather(pl.lit(order)))

@@ -26,7 +26,7 @@ from isync_dagster.migration.answers import (
 from isync_dagster.migration.attempts import Attempts, cells
 from isync_dagster.migration.chunks import WAVE_CHUNKS, Chunk
 from isync_dagster.migration.dispatch import CREATE_TRIES, Dispatch
-from isync_dagster.migration.memory import CELL, frame_bytes, memory
+from isync_dagster.migration.memory import CELL, STREAMS, frame_bytes, memory
 from isync_dagster.migration.model import State, SyncJob
 from isync_dagster.migration.results import Results
 from isync_dagster.migration.settling import Settled, settle_ids, settle_inserts
@@ -67,8 +67,9 @@ class Sender:
         if self.ledger.last(chunk.number) is not None:
             return
         cells = chunk.rows * len(rows.collect_schema())
-        # Where siblings are brought together the whole chunk is held, else it streams.
-        with memory().share(frame_bytes(min(self.job.options.chunk_bytes, cells * CELL), cells)):
+        whole = frame_bytes(min(self.job.options.chunk_bytes, cells * CELL), cells)
+        # Where siblings are brought together the whole chunk is held twice, else it streams.
+        with memory().share(2 * whole if chunk.ordered else min(whole, STREAMS)):
             self.attempts.plan(chunk.number, 1, rows, {**chunk.to_json(), "sent_rows": chunk.rows, "tries": 1})
 
     def drive(self, number: int, *, alone: bool = False) -> bool:

@@ -6,7 +6,7 @@ An empty cell of an insert lets the target's default apply; an empty cell of an 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 import polars as pl
 
@@ -90,15 +90,6 @@ def sent_text(field: Field, column: str | None = None) -> pl.Expr:
     """A typed column of `field` as the text that is sent."""
     value = pl.col(column or field.name)
     return one_line_end(value) if dtype(field) == pl.String else write(value, dtype(field))
-
-
-def row_hash(frame: pl.LazyFrame, columns: Sequence[str]) -> pl.LazyFrame:
-    """`frame` with `_row_hash` String: equal where all `columns` (text) are equal, wherever the row stands.
-
-    It tells a changed row from an unchanged one cheaply; another Polars version may hash otherwise, which only ever
-    makes a row look changed.
-    """
-    return frame.with_columns(pl.struct(list(columns)).hash(11).cast(pl.String).alias("_row_hash"))
 
 
 def _any(conditions: Iterable[pl.Expr]) -> pl.Expr:

@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from isync_dagster.plan.model import ObjectPlan, StagedField
-from isync_dagster.records.payload import insert_payload, row_hash, update_payload
+from isync_dagster.records.payload import insert_payload, update_payload
 from isync_dagster.records.words import DECISIONS
 from isync_dagster.schema.types import DATETIME, NUMBER
 from isync_dagster_tests.records.builders import lookup, object_plan, text
@@ -157,11 +157,3 @@ def test_an_object_without_fields_has_empty_payloads() -> None:
     frame = decided("insert")
     assert cells(insert_payload(frame, object_plan())) == {}
     assert cells(update_payload(decided("update"), object_plan())) == {"Id": "t0"}
-
-
-def test_row_hash_tells_changed_rows() -> None:
-    frame = pl.LazyFrame({"A": ["x", "x", "x", None], "B": ["y", "y", "z", "xy"], "C": ["1", "2", "1", "1"]})
-    hashed = row_hash(frame, ["A", "B"]).collect()
-    assert hashed.schema["_row_hash"] == pl.String
-    assert hashed["_row_hash"][0] == hashed["_row_hash"][1]
-    assert hashed["_row_hash"].n_unique() == 3
