@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,11 +19,11 @@ from isync_dagster.plan.model import Lookup, ObjectPlan
 from isync_dagster.records.words import LINK_STATES
 from isync_dagster.store import files
 from isync_dagster.store.audit import RANKED, latest_of
+from isync_dagster.store.remembered import Remembered
 from isync_dagster.store.runs import Run
 from isync_dagster.store.scratch import scratch
 
-_totals: dict[str, tuple[object, pl.DataFrame]] = {}
-_guard = threading.Lock()
+_totals = Remembered[pl.DataFrame]()
 
 _STATES = pl.Enum([str(state) for state in State])
 COUNTS = {"field": pl.String, "state": pl.String, "rows": pl.UInt32}
@@ -184,9 +183,7 @@ class LinkTotals:
         """The counts, where nothing has been written since somebody counted; else None."""
         if not self._plan.lookups:
             return pl.DataFrame(schema=COUNTS)
-        with _guard:
-            stamp, counts = _totals.get(self._name, (None, None))
-        return counts if stamp is not None and stamp == self._stamp else None
+        return None if self._stamp is None else _totals.get(self._name, self._stamp)
 
     def add(self, states: pl.LazyFrame) -> None:
         """Count the records of one part (`link_states`)."""
@@ -205,8 +202,7 @@ class LinkTotals:
         rows = pl.col("len").sum().cast(pl.UInt32).alias("rows")
         found = pl.concat(self._found).group_by("field", "state").agg(rows).sort("field", "state")
         if self._stamp is not None:
-            with _guard:
-                _totals[self._name] = (self._stamp, found)
+            _totals.put(self._name, self._stamp, found)
         return found
 
 

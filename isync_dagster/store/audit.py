@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass
 
 import polars as pl
@@ -11,6 +10,7 @@ from upath import UPath
 from isync_dagster.errors import StoreError
 from isync_dagster.store import files
 from isync_dagster.store.layout import decode, encode
+from isync_dagster.store.remembered import Remembered
 
 COLUMNS = {
     "source_id": pl.String(),
@@ -50,8 +50,7 @@ ROWS_AT_ONCE = 1_000_000
 """Rows of a log whose records are told apart at a time: some 300 bytes each."""
 _SEED = 59
 
-_standing: dict[str, tuple[object, pl.DataFrame]] = {}
-_guard = threading.Lock()
+_standing = Remembered[pl.DataFrame]()
 
 RANKED = ("source_id", "stage", "attempt", "at")
 """The columns that tell which row of a record counts."""
@@ -92,10 +91,9 @@ class AuditLog:
         whichever process.
         """
         stamp = files.stamps(self.folder)
-        with _guard:
-            known = _standing.get(str(self.folder))
-        if known is not None and known[0] == stamp:
-            return known[1]
+        known = _standing.get(str(self.folder), stamp)
+        if known is not None:
+            return known
         keys = ["state", "code", "fields"]
         one = pl.len().cast(pl.UInt32).alias("rows"), pl.col("message", "source_id").first()
         # A record is in one of the parts: their groups add up.
@@ -107,8 +105,7 @@ class AuditLog:
             .select(list(STANDING))
             .sort("rows", *keys, descending=[True, False, False, False])
         )
-        with _guard:
-            _standing[str(self.folder)] = (stamp, found)
+        _standing.put(str(self.folder), stamp, found)
         return found
 
     def states(self) -> dict[str, int]:

@@ -10,6 +10,7 @@ from upath import UPath
 
 from isync_dagster.store import audit, files
 from isync_dagster.store.audit import STANDING, AuditLog
+from isync_dagster.store.remembered import Remembered
 
 
 def rows(stage: str, *given: tuple[str, str, str | None]) -> pl.DataFrame:
@@ -63,7 +64,7 @@ def test_a_long_log_is_told_apart_in_parts(log: AuditLog, monkeypatch: pytest.Mo
     counts = ["state", "code", "fields", "rows"]
     whole = AuditLog(log.folder).standing().select(counts)
     monkeypatch.setattr(audit, "ROWS_AT_ONCE", 9)
-    monkeypatch.setattr(audit, "_standing", {})
+    monkeypatch.setattr(audit, "_standing", Remembered[pl.DataFrame]())
     apart = AuditLog(log.folder).standing()
     assert apart.select(counts).equals(whole)
     assert apart.schema == STANDING
