@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import polars as pl
 from upath import UPath
 
+from isync_dagster.migration.contention import siblings_together
+from isync_dagster.migration.memory import PASS, memory
 from isync_dagster.migration.model import RunOptions, SyncJob
+from isync_dagster.plan.model import Lookup
 from isync_dagster.records.batches import packed, pieces, serial
 from isync_dagster.records.locks import skewed
 from isync_dagster.records.payload import CLEARED
@@ -79,6 +82,7 @@ def cut(
     external_id: str | None = None,
     first: int | None = None,
     parents: Sequence[str] = (),
+    held: int = 0,
 ) -> Iterator[tuple[Chunk, pl.LazyFrame]]:
     """Chunks of a payload (`_row`, `_source_id`, `_target_id`, `_collections`, then wire strings), in row order.
 
@@ -89,12 +93,22 @@ def cut(
     Rows with a value that is literally `#N/A` go by collections, which can say it; so do a few updates and
     deletes, which are repeatable there and cost one call instead of six (a hard delete is for Bulk jobs alone).
     Columns in which no row has a value are left out: an empty cell says nothing, in whatever operation. Each cell is made
-    once, into a file of this machine that the chunks are cut from while this generator runs; collects some 20 bytes a row.
+    once, into a file of this machine that the chunks are cut from while this generator runs; that takes `held` bytes
+    besides what streams. Collects some 20 bytes a row.
     """
     with scratch() as place:
-        laid = _Laid.out(payload, UPath(place / "payload.parquet"), external_id)
+        with memory().share(held + PASS):
+            laid = _Laid.out(payload, UPath(place / "payload.parquet"), external_id)
         if laid is not None:
             yield from _cut(job, ledger, laid, operation, wave, external_id, first, parents)
+
+
+def cut_update(
+    job: SyncJob, ledger: Ledger, payload: pl.LazyFrame, lookups: Iterable[Lookup]
+) -> Iterator[tuple[Chunk, pl.LazyFrame]]:
+    """Chunks of an update that is not sorted yet, as a second pass is: siblings by its `lookups` are brought together."""
+    ordered, parents, held = siblings_together(job, payload, lookups)
+    yield from cut(job, ledger, ordered, "update", parents=parents, held=held)
 
 
 def _cut(

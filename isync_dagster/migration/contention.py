@@ -15,6 +15,8 @@ from isync_dagster.records.payload import CLEARED
 from isync_dagster.store import files
 from isync_dagster.store.runs import Run
 
+ID_BYTES = 18
+"""Bytes of an id as text."""
 SORTED_BY = 2
 """Lookups that rows are sorted by: siblings of the second share a batch where they are children of one parent too."""
 
@@ -52,19 +54,23 @@ def locked_parents(run: Run, plan: ObjectPlan) -> tuple[str, ...]:
 
 def siblings_together(
     job: SyncJob, payload: pl.LazyFrame, lookups: Iterable[Lookup]
-) -> tuple[pl.LazyFrame, tuple[str, ...]]:
-    """An update's `payload` sorted by the parents that it contends for, and the columns that lock parents, worst first.
+) -> tuple[pl.LazyFrame, tuple[str, ...], int]:
+    """An update's `payload` sorted by the parents that it contends for, the columns that lock parents, worst first, and the
+    bytes that it takes to sort it.
 
     As it is where it fits into a batch. Sorts in memory: for the narrow payloads of second passes.
     """
     names = set(payload.collect_schema().names())
     locked = {item.target.name: kind_of(item) for item in locking(lookups) if item.target.name in names}
-    if not locked or payload.select(pl.len()).collect().item() <= job.options.batch_rows:
-        return payload, tuple(locked)
+    rows = int(payload.select(pl.len()).collect().item()) if locked else 0
+    if rows <= job.options.batch_rows:
+        return payload, tuple(locked), 0
     cells = payload.select(pl.when(pl.col(name) != CLEARED).then(pl.col(name)).alias(name) for name in locked)
     by = [item.field for item in contention(cells, locked, {})]
     ordered = payload.sort(*by[:SORTED_BY], "_row", nulls_last=True) if by else payload
-    return ordered, tuple(dict.fromkeys([*by, *locked]))
+    # Next to all cells are ids.
+    held = rows * len(names) * ID_BYTES
+    return ordered, tuple(dict.fromkeys([*by, *locked])), held
 
 
 def told(found: tuple[Contention, ...]) -> tuple[str, ...]:

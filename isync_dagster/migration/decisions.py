@@ -187,8 +187,9 @@ def near_pairs(
     found = {}
     for number, (column, lookup) in enumerate(lookups):
         if lookup.parents or lookup.others:
+            # Made before the share is taken: nothing else may be waited for while it is held.
+            pairs = pairs_of(job, run, lookup, named(rows, column))
             with memory().share(share):
-                pairs = pairs_of(job, run, lookup, named(rows, column))
                 found[lookup.target.name] = _spilled(pairs, scratch / f"near-{number:03d}.parquet")
     return found
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from isync_dagster.errors import JobError, RequestError, TransientError, UnknownOutcome, UnsettledError
 from isync_dagster.migration.answers import LOST
 from isync_dagster.migration.attempts import Attempts, cells
+from isync_dagster.migration.memory import PASS, frame_bytes, memory
 from isync_dagster.migration.model import Progress, SyncJob
 from isync_dagster.migration.settling import sent_fields
 from isync_dagster.migration.stopping import stop_of
@@ -69,7 +70,8 @@ class Dispatch:
             body = place / "rows.csv"
             rows = self.ledger.rows(number, entry.attempt)
             columns = cells(rows.collect_schema().names())
-            rows.select(columns).sink_csv(body, line_terminator="\n", null_value="", quote_style="necessary")
+            with memory().share(min(frame_bytes(0, entry.payload["sent_rows"] * len(columns)), PASS)):
+                rows.select(columns).sink_csv(body, line_terminator="\n", null_value="", quote_style="necessary")
             try:
                 self.bulk.upload(entry.payload["job_id"], body)
             except (UnknownOutcome, TransientError) as error:

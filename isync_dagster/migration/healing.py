@@ -17,9 +17,8 @@ from upath import UPath
 from isync_dagster.errors import ConfigError, TransientError
 from isync_dagster.migration import reading
 from isync_dagster.migration.automation import ensure_off
-from isync_dagster.migration.chunks import cut
+from isync_dagster.migration.chunks import cut_update
 from isync_dagster.migration.closing import refresh_stamps
-from isync_dagster.migration.contention import siblings_together
 from isync_dagster.migration.decisions import PAIRS
 from isync_dagster.migration.healed import healed_path, steps_of
 from isync_dagster.migration.links import link_states
@@ -358,8 +357,7 @@ def plan_heal(job: SyncJob, step: HealStep, sender: Sender) -> None:
         before.write(step.name, changed.select(pl.col("_target_id").alias("Id"), "_changed", *now))
     payload = changes(changed, {name: pl.col(name) for name in names})
     number = 0
-    payload, parents = siblings_together(job, payload, step.plan.lookups)
-    for chunk, part in cut(job, sender.ledger, payload, "update", parents=parents):
+    for chunk, part in cut_update(job, sender.ledger, payload, step.plan.lookups):
         sender.plan_chunk(chunk, part)
         number += 1
     files.write_json(step.wave, {"chunks": number})

@@ -38,6 +38,9 @@ PART = 3
 STREAMS = 60 * MB
 """What a pass holds besides the slice that it works on: row groups, what a join looks at on its way."""
 
+PASS = 2 * STREAMS
+"""What a pass over the whole rows of a chunk or a payload holds at most: it reads, converts and writes them as they stream by."""
+
 _UNITS = {"": 1, "B": 1, "KB": 1_000, "MB": MB, "GB": 1_000 * MB, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30}
 
 

@@ -11,8 +11,7 @@ from upath import UPath
 from isync_dagster.errors import ConfigError
 from isync_dagster.migration.automation import ensure_off
 from isync_dagster.migration.carried import take_second_pass
-from isync_dagster.migration.chunks import cut
-from isync_dagster.migration.contention import siblings_together
+from isync_dagster.migration.chunks import cut_update
 from isync_dagster.migration.decisions import named, near_pairs, pairs_of
 from isync_dagster.migration.load import (
     Keeper,
@@ -69,8 +68,7 @@ def _relink(job: SyncJob, run: Run, plan: ObjectPlan) -> None:
         if not files.exists(path):
             rows = _write_rows(job, run, with_default_ids(job, run, plan))
             number = 0
-            payload, parents = siblings_together(job, relink_payload(rows, plan), plan.lookups)
-            for chunk, part in cut(job, sender.ledger, payload, "update", parents=parents):
+            for chunk, part in cut_update(job, sender.ledger, relink_payload(rows, plan), plan.lookups):
                 sender.plan_chunk(chunk, part)
                 number += 1
             files.write_json(path, {"chunks": number})
@@ -145,9 +143,9 @@ def _decide(job: SyncJob, run: Run, plan: ObjectPlan, path: UPath) -> None:
             # What several slices name of the audit log and of id maps is read once for all of them.
             whole = pl.concat(group)
             near = near_pairs(job, run, waiting, whole, share, place / f"group-{number:05d}")
-            there = UPath(place / f"there-{number:05d}.parquet")
+            there, arrived = UPath(place / f"there-{number:05d}.parquet"), _arrived(run, plan, whole)
             with memory().share(share):
-                files.write_parquet(there, _arrived(run, plan, whole))
+                files.write_parquet(there, arrived)
             for rows_of in group:
                 decided = _decided(job, run, plan, rows_of, files.scan(there), near)
                 made.append(UPath(place / f"decided-{len(made):05d}.parquet"))

@@ -9,7 +9,7 @@ import polars as pl
 from isync_dagster.errors import RequestError
 from isync_dagster.migration.answers import LOST, from_answers, known_schema
 from isync_dagster.migration.attempts import Attempts, cells
-from isync_dagster.migration.memory import frame_bytes, memory
+from isync_dagster.migration.memory import PASS, frame_bytes, memory
 from isync_dagster.migration.model import State, SyncJob
 from isync_dagster.migration.settling import made_since
 from isync_dagster.plan.model import ObjectPlan
@@ -69,13 +69,14 @@ class Results:
         sent = rows.select("_row", *columns)
         schema = [pl.col(name).cast(kind) for name, kind in known_schema().items()]
         count = entry.payload["sent_rows"]
-        with memory().share(count * ROW_BYTES):
+        text = entry.payload.get("bytes", self.job.options.chunk_bytes)
+        size = frame_bytes(text, count * len(columns))
+        with memory().share(count * ROW_BYTES + min(size, PASS)):
             quick = pair_hashed(sent, results, operation)
         if quick is not None:
             return quick.select(schema), pl.Series("target_id", [], dtype=pl.String)
         # Both sides, each with its text and its cells, grouped by all of them.
-        text = entry.payload.get("bytes", self.job.options.chunk_bytes)
-        with memory().share(4 * frame_bytes(text, count * len(columns))):
+        with memory().share(4 * size):
             paired = pair(sent, results, operation)
             pairs, unpaired = pl.collect_all([paired.rows, paired.unpaired])
         ids = unpaired.get_column("sf__Id").drop_nulls().alias("target_id") if unpaired.height else None

@@ -24,10 +24,9 @@ from isync_dagster.migration.checks import (
     check_rejected_rows,
     verify_target,
 )
-from isync_dagster.migration.chunks import cut
+from isync_dagster.migration.chunks import cut_update
 from isync_dagster.migration.cleanup import Kind, require_kept
 from isync_dagster.migration.closing import refresh_stamps
-from isync_dagster.migration.contention import siblings_together
 from isync_dagster.migration.decisions import decided, pairs_of
 from isync_dagster.migration.extract import FETCH_IDS, extracted, source_fields
 from isync_dagster.migration.finish import summarize
@@ -333,8 +332,7 @@ def _relink(job: SyncJob, run: Run, plan: ObjectPlan, number: int, check: Any) -
             rows.filter(pl.col("_changed").list.len() > 0), {name: sent_text(item) for name, item in fields.items()}
         )
         count = 0
-        payload, parents = siblings_together(job, payload, plan.lookups)
-        for chunk, part in cut(job, sender.ledger, payload, "update", parents=parents):
+        for chunk, part in cut_update(job, sender.ledger, payload, plan.lookups):
             sender.plan_chunk(chunk, part)
             count += 1
         files.write_json(marker, {"chunks": count})
