@@ -104,9 +104,10 @@ class Twins:
         apply(self.orgs[side], data, keep_nulls=True)
 
     def change(self, side: str, name: str, record: str, values: Mapping[str, str | None]) -> None:
-        """Change a record in an org behind everybody's back, as somebody else a moment later."""
+        """Change a record in an org behind everybody's back, as somebody else a moment later: stamped, as every save is."""
         kinds = {"Number__c": "DECIMAL(38,2)", "Whole__c": "DECIMAL(38,0)", "Flag__c": "BOOLEAN"}
         setting = ", ".join(f'"{key}" = CAST(? AS {kinds.get(key, "VARCHAR")})' for key in values)
+        setting += ', "SystemModstamp" = now(), "LastModifiedDate" = now()'
         with self.orgs[side].storage.transaction() as cursor:
             cursor.execute(f'UPDATE "{name}" SET {setting} WHERE "Id" = ?', [*values.values(), record])
 
