@@ -102,9 +102,7 @@ def _write_slices(
     now = [item for item in plan.lookups if not (item.deferred or item.kept or waits_for_level(plan, item))]
     columns = [(item.source.name, item) for item in now]
     for number, group in enumerate(grouped(slices)):
-        pairs = {}
-        if len(group) > 1:
-            pairs = near_pairs(job, run, columns, pl.concat(group), share, scratch / f"group-{number:05d}")
+        pairs = near_pairs(job, run, columns, group, share, scratch / f"group-{number:05d}")
         frames += [_resolved(job, run, plan, rows, failed, named_only=True, near=pairs) for rows in group]
     if apart:
         parts = [_ordered(unmatched(frame), plan, None, left, by, books) for frame in frames]
@@ -168,33 +166,49 @@ def _resolved(
     def pairs(lookup: Lookup) -> pl.LazyFrame:
         if not named_only:
             return pairs_of(job, run, lookup)
-        known = (near or {}).get(lookup.target.name)
-        if known is None:
-            return pairs_of(job, run, lookup, named(rows, lookup.source.name))
-        return known.join(named(rows, lookup.source.name), on="source_id", how="semi")
+        return named_pairs(job, run, lookup, rows, lookup.source.name, near or {})
 
     lookups = [replace(lookup, deferred=True) if waits_for_level(plan, lookup) else lookup for lookup in plan.lookups]
     return resolve(transform(rows, plan), lookups, pairs, failed_parents=failed)
 
 
 def near_pairs(
-    job: SyncJob, run: Run, lookups: Sequence[tuple[str, Lookup]], rows: pl.LazyFrame, share: int, scratch: Path
+    job: SyncJob,
+    run: Run,
+    lookups: Sequence[tuple[str, Lookup]],
+    group: Sequence[pl.LazyFrame],
+    share: int,
+    scratch: Path,
 ) -> dict[str, pl.LazyFrame]:
-    """`pairs_of` of what rows of several slices name, read once for all of them and written down, by target field.
+    """`pairs_of` of what the rows of several slices name, read once for all of them and written down, by target field.
 
-    `lookups`, each with the column of `rows` that holds its parents; those that no id map resolves are left out.
+    `lookups`, each with the column of the rows that holds its parents; those that no id map resolves are left out, and all of
+    them where there is one slice alone.
     """
-    found = {}
+    found: dict[str, pl.LazyFrame] = {}
+    if len(group) == 1:
+        return found
+    rows = pl.concat(group)
     for number, (column, lookup) in enumerate(lookups):
         if lookup.parents or lookup.others:
             # Made before the share is taken: nothing else may be waited for while it is held.
-            pairs = pairs_of(job, run, lookup, named(rows, column))
+            pairs = pairs_of(job, run, lookup, _named(rows, column))
             with memory().share(share):
                 found[lookup.target.name] = _spilled(pairs, scratch / f"near-{number:03d}.parquet")
     return found
 
 
-def named(rows: pl.LazyFrame, column: str) -> pl.LazyFrame:
+def named_pairs(
+    job: SyncJob, run: Run, lookup: Lookup, rows: pl.LazyFrame, column: str, near: Mapping[str, pl.LazyFrame]
+) -> pl.LazyFrame:
+    """`pairs_of` of the records that a column of `rows` names: of what is `near` (`near_pairs`) where it has the lookup."""
+    known = near.get(lookup.target.name)
+    if known is None:
+        return pairs_of(job, run, lookup, _named(rows, column))
+    return known.join(_named(rows, column), on="source_id", how="semi")
+
+
+def _named(rows: pl.LazyFrame, column: str) -> pl.LazyFrame:
     """`source_id` of the records that a column of ids names, each once."""
     return rows.select(source_id=to18(pl.col(column))).drop_nulls().unique()
 

@@ -2,8 +2,9 @@
 
 Steps run side by side in one process, and what each of them holds would add up. So whoever is to hold many rows says
 how many bytes that will be, and waits until they are free: first those that much has to wait for (`behind`), then first
-come, first served, so that a big share is not passed over for ever by small ones. A share larger than the whole budget is cut down to it, and then has the process to itself:
-nothing waits for what can never be free. What cannot work in less than it was given works in slices (`slices`).
+come, first served, so that a big share is not passed over for ever by small ones. A share larger than the whole budget is
+cut down to it, and then has the process to itself: nothing waits for what can never be free. What cannot work in less
+than it was given works in slices (`slices`).
 
 A share inside a share (of the same step, or of a thread that it started with a copy of its context) is part of it and
 waits for nothing, so that two steps can never wait for each other.

@@ -12,7 +12,7 @@ from isync_dagster.errors import ConfigError
 from isync_dagster.migration.automation import ensure_off
 from isync_dagster.migration.carried import take_second_pass
 from isync_dagster.migration.chunks import cut_update
-from isync_dagster.migration.decisions import named, near_pairs, pairs_of
+from isync_dagster.migration.decisions import named_pairs, near_pairs, pairs_of
 from isync_dagster.migration.load import (
     Keeper,
     is_through,
@@ -141,9 +141,8 @@ def _decide(job: SyncJob, run: Run, plan: ObjectPlan, path: UPath) -> None:
         waiting = [(f"_from.{lookup.target.name}", lookup) for lookup in plan.deferred]
         for number, group in enumerate(grouped(parts)):
             # What several slices name of the audit log and of id maps is read once for all of them.
-            whole = pl.concat(group)
-            near = near_pairs(job, run, waiting, whole, share, place / f"group-{number:05d}")
-            there, arrived = UPath(place / f"there-{number:05d}.parquet"), _arrived(run, plan, whole)
+            near = near_pairs(job, run, waiting, group, share, place / f"group-{number:05d}")
+            there, arrived = UPath(place / f"there-{number:05d}.parquet"), _arrived(run, plan, pl.concat(group))
             with memory().share(share):
                 files.write_parquet(there, arrived)
             for rows_of in group:
@@ -174,13 +173,9 @@ def _decided(
     `near` of it (`near_pairs`)."""
 
     def pairs(lookup: Lookup) -> pl.LazyFrame:
-        name = lookup.target.name
         if near is None:
             return pairs_of(job, run, lookup)
-        known = near.get(name)
-        if known is None:
-            return pairs_of(job, run, lookup, named(rows, f"_from.{name}"))
-        return known.join(named(rows, f"_from.{name}"), on="source_id", how="semi")
+        return named_pairs(job, run, lookup, rows, f"_from.{lookup.target.name}", near)
 
     found = rows.join(there, on="_source_id", how="inner", maintain_order="left")
     return relinked_rows(found.with_columns(_target_id=pl.col("_there")).drop("_there"), plan, pairs)

@@ -18,9 +18,9 @@ def decide(frame: pl.LazyFrame, plan: ObjectPlan, target_rows: pl.LazyFrame) -> 
 
     `target_rows` has `Id` and the fields of `target_fields(plan)`. Added: `_now.F` in the dtype of the target field,
     the value that the matched record has now, for every F that an update or relink may write (null in a row that the
-    load does not update, unless the second pass looks at F); `_changed` List(String), the fields that an update must send. `_decision` is final: insert, update, identical, existing
-    (matched, updates are off), skipped (not matched, inserts are off), blocked or dropped; `_reason` says why a row
-    is blocked or dropped.
+    load does not update, unless the second pass looks at F); `_changed` List(String), the fields that an update must
+    send. `_decision` is final: insert, update, identical, existing (matched, updates are off), skipped (not matched,
+    inserts are off), blocked or dropped; `_reason` says why a row is blocked or dropped.
 
     An update never touches what an insert alone may set, nor staged fields and deferred lookups (relink does), nor a
     lookup that could not be resolved: it stays what it is in the target until its parent arrives.
