@@ -1,24 +1,37 @@
 """Dagster's SQLite storage with connections that stay open.
 
-Dagster makes a new SQLAlchemy engine, compiles its statements anew and opens the file for every single event, which
-costs more processor time than most steps of a small object. This storage keeps one engine and one connection a
-database file; files, tables and everything that is read stay Dagster's own, so that either storage opens what the
-other wrote. It leans on Dagster's internals: `isync_dagster_tests/assets/test_sqlite.py` holds the contract.
+Dagster makes a new SQLAlchemy engine, compiles its statements anew and opens the file for every single event, up to
+four times for one that tells of an asset, which costs more processor time than most steps of a small object. This
+storage keeps one engine and one connection a database file, and writes an event in one transaction a file; files,
+tables and everything that is read stay Dagster's own, so that either storage opens what the other wrote. It leans on
+Dagster's internals: `isync_dagster_tests/assets/test_sqlite.py` holds the contract.
 """
 
 from __future__ import annotations
 
 import os
+import threading
 from collections import OrderedDict
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from alembic.script import ScriptDirectory
+from dagster._core.event_api import AssetRecordsFilter, EventRecordsResult
+from dagster._core.events import (
+    ASSET_CHECK_EVENTS,
+    ASSET_EVENTS,
+    EVENT_TYPE_TO_PIPELINE_RUN_STATUS,
+    DagsterEventType,
+)
+from dagster._core.events.log import EventLogEntry
+from dagster._core.storage.event_log.schema import AssetKeyTable, SqlEventLogStorageTable
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import INDEX_SHARD_NAME, SqliteEventLogStorage
 from dagster._core.storage.runs.sqlite.sqlite_run_storage import SqliteRunStorage
 from dagster._core.storage.schedules.sqlite.sqlite_schedule_storage import SqliteScheduleStorage
+from dagster._core.storage.sql import ALEMBIC_SCRIPTS_LOCATION
 from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
 from dagster._serdes import ConfigurableClassData
 from dagster._utils.concurrency import ConcurrencyClaimStatus, ConcurrencySlotStatus
@@ -30,6 +43,18 @@ OPEN_SHARDS = 8
 
 BUSY_SECONDS = 30
 
+NEWEST = 512
+"""Materializations that are kept in memory: each check of an asset asks for the newest one."""
+
+# What an event of these kinds tells goes into the index as well.
+_INDEXED = ASSET_EVENTS | ASSET_CHECK_EVENTS | EVENT_TYPE_TO_PIPELINE_RUN_STATUS.keys()
+_COLUMNS = ("run_id", "event", "dagster_event_type", "timestamp", "step_key", "asset_key", "partition")
+_EVENT = f"INSERT INTO {SqlEventLogStorageTable.name} ({', '.join(_COLUMNS)}) VALUES (?, ?, ?, ?, ?, ?, ?)"
+_NEWEST = (
+    f"SELECT (SELECT max(id) FROM {SqlEventLogStorageTable.name} "
+    "WHERE asset_key = ? AND dagster_event_type = ? AND partition = ?) || ' ' || "
+    f"coalesce((SELECT wipe_timestamp FROM {AssetKeyTable.name} WHERE asset_key = ?), '')"
+)
 
 # Dagster's tables of the pools, in its own words (`_core/storage/event_log/schema.py`).
 _ALONE = "BEGIN IMMEDIATE"
@@ -72,25 +97,134 @@ def _engine(url: str) -> Engine:
     return engine
 
 
+def _read_migrations_once() -> None:
+    """Let Dagster's migrations be read once a process: some ninety modules, for each database that is opened or made."""
+    read = ScriptDirectory.from_config
+    known: list[ScriptDirectory] = []
+
+    def from_config(config: Any) -> ScriptDirectory:
+        if config.get_main_option("script_location") != ALEMBIC_SCRIPTS_LOCATION:
+            return read(config)
+        if not known:
+            known.append(read(config))
+        return known[0]
+
+    ScriptDirectory.from_config = from_config  # type: ignore[method-assign]
+
+
+_read_migrations_once()
+
+
 class EventLog(SqliteEventLogStorage):
     """The event log: a file a run and one index, each with its connection kept open."""
 
     def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
         self._open: OrderedDict[str, Engine] = OrderedDict()
         self._pid = os.getpid()
+        # Of the thread that has `_db_lock` for several statements: who it is, and its transactions.
+        self._holder: int | None = None
+        self._held: dict[str, Connection] = {}
+        # What is there once stays: tables, the columns of newer versions.
+        self._found: set[str] = set()
+        self._newest: OrderedDict[tuple[str, str], tuple[str, EventRecordsResult]] = OrderedDict()
+        self._newest_lock = threading.Lock()
         super().__init__(base_dir, inst_data)
 
     @contextmanager
     def _connect(self, shard: str) -> Iterator[Connection]:
-        with self._db_lock:
-            engine = self._engine_of(shard)
-            with engine.connect() as connection, connection.begin():
-                yield connection
-                wrote = connection.connection.driver_connection.in_transaction  # type: ignore[union-attr]
-            if wrote and shard != INDEX_SHARD_NAME:
-                # Whoever watches the run looks at the file itself, which a write-ahead log leaves alone.
-                with suppress(FileNotFoundError):
-                    os.utime(self.path_for_shard(shard))
+        if self._holder == threading.get_ident() and shard in self._held:
+            yield self._held[shard]
+            return
+        with self._db_lock, self._transaction(shard) as connection:
+            yield connection
+
+    @contextmanager
+    def _together(self, shard: str) -> Iterator[None]:
+        """All that the block writes into the index and the file of a run is one transaction each, the run's ends first."""
+        if self._holder == threading.get_ident():
+            yield
+            return
+        with self._db_lock, ExitStack() as transactions:
+            for name in (INDEX_SHARD_NAME, shard):
+                self._held[name] = transactions.enter_context(self._transaction(name))
+            self._holder = threading.get_ident()
+            try:
+                yield
+            finally:
+                self._holder = None
+                self._held.clear()
+
+    @contextmanager
+    def _transaction(self, shard: str) -> Iterator[Connection]:
+        engine = self._engine_of(shard)
+        with engine.connect() as connection, connection.begin():
+            yield connection
+            wrote = connection.connection.driver_connection.in_transaction  # type: ignore[union-attr]
+        if wrote and shard != INDEX_SHARD_NAME:
+            # Whoever watches the run looks at the file itself, which a write-ahead log leaves alone.
+            with suppress(FileNotFoundError):
+                os.utime(self.path_for_shard(shard))
+
+    def store_event(self, event: EventLogEntry) -> None:
+        """Write an event; what it tells of assets, checks and the run's state goes into the index, as Dagster has it."""
+        kind = event.dagster_event_type if event.is_dagster_event else None
+        if kind in _INDEXED:
+            with self._together(event.run_id):
+                super().store_event(event)
+            return
+        row = self._event_to_row(event)
+        row["timestamp"] = row["timestamp"].isoformat(sep=" ", timespec="microseconds")
+        with self.run_connection(event.run_id) as connection:
+            connection.exec_driver_sql(_EVENT, tuple(row[name] for name in _COLUMNS))
+
+    def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
+        """Write events that Dagster hands over together (the plan of a run) in one transaction."""
+        runs = {event.run_id for event in events}
+        with self._together(runs.pop()) if len(runs) == 1 else nullcontext():
+            for event in events:
+                self.store_event(event)
+
+    def has_table(self, table_name: str) -> bool:
+        """True where the index has that table; it is looked for until it is there."""
+        if table_name not in self._found and super().has_table(table_name):
+            self._found.add(table_name)
+        return table_name in self._found
+
+    def _has_asset_key_col_on_connection(self, conn: Connection, column_name: str) -> bool:
+        name = f"{AssetKeyTable.name}.{column_name}"
+        if name not in self._found and super()._has_asset_key_col_on_connection(conn, column_name):
+            self._found.add(name)
+        return name in self._found
+
+    def fetch_materializations(
+        self,
+        records_filter: Any,
+        limit: int,
+        cursor: str | None = None,
+        ascending: bool = False,
+    ) -> EventRecordsResult:
+        """As Dagster's; the newest one of an asset's partition is read once, until there is a newer one."""
+        asked: tuple[str, str] | None = None
+        if isinstance(records_filter, AssetRecordsFilter) and (limit, cursor, ascending) == (1, None, False):
+            key, partitions = records_filter.asset_key, list(records_filter.asset_partitions or ())
+            if len(partitions) == 1 and records_filter == AssetRecordsFilter(key, partitions):
+                asked = key.to_string(), partitions[0]
+        if asked is None:
+            return super().fetch_materializations(records_filter, limit, cursor, ascending)
+        kind = DagsterEventType.ASSET_MATERIALIZATION.value
+        with self.index_connection() as connection:
+            newest = _first(connection, _NEWEST, asked[0], kind, asked[1], asked[0])
+        with self._newest_lock:
+            known = self._newest.get(asked)
+        if newest is not None and known is not None and known[0] == newest:
+            return known[1]
+        found = super().fetch_materializations(records_filter, limit, cursor, ascending)
+        if newest is not None and found.records and newest.split(" ")[0] == str(found.records[0].storage_id):
+            with self._newest_lock:
+                self._newest[asked] = newest, found
+                while len(self._newest) > NEWEST:
+                    self._newest.popitem(last=False)
+        return found
 
     def _engine_of(self, shard: str) -> Engine:
         if self._pid != os.getpid():
@@ -159,6 +293,9 @@ class EventLog(SqliteEventLogStorage):
         super().dispose()
 
     def _close(self) -> None:
+        self._found.clear()
+        with self._newest_lock:
+            self._newest.clear()
         with self._db_lock:
             while self._open:
                 self._open.popitem()[1].dispose()

@@ -8,6 +8,7 @@ gc.disable()
 
 from isync_dagster.cli.app import app, main  # noqa: E402
 
+gc.freeze()
 gc.set_threshold(50_000, 20, 100)
 gc.enable()
 

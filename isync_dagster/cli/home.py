@@ -25,6 +25,8 @@ def set_environment() -> Path:
     home = Path(os.environ.get("DAGSTER_HOME") or DEFAULT).expanduser().absolute()
     os.environ["DAGSTER_HOME"] = str(home)
     os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "1")
+    # What a run plans is written in one transaction; each step's own events are written as they come.
+    os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", "1000")
     return home
 
 

@@ -149,6 +149,7 @@ def _serve(
     from isync_dagster.local_org.local_org import LocalOrg
     from isync_dagster.local_org.running import noted
     from isync_dagster.local_org.scenarios import load
+    from isync_dagster.local_org.soql.grammar import parser
 
     trouble = load(scenario) if scenario else None
     stop = threading.Event()
@@ -159,6 +160,8 @@ def _serve(
     with LocalOrg.open(folder) as org, org.serve(port, https=https, host=host, own_process=True) as served:
         if trouble is not None:
             served.service.apply(trouble)
+        # Not while the first query waits for it.
+        parser()
         with noted(folder, served.credentials()):
             ready(served)
             stop.wait()

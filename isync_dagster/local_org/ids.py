@@ -7,7 +7,6 @@ checksum characters that say which of the fifteen are capitals. Whole ranges are
 from __future__ import annotations
 
 from functools import cache
-from itertools import product
 from random import Random
 from typing import Final
 
@@ -62,9 +61,15 @@ def to18_expr(column: pl.Expr) -> pl.Expr:
 @cache
 def _groups(width: int) -> tuple[pl.Series, pl.Series]:
     """All base-62 numbers of `width` digits, and for each the bit mask of its capitals."""
-    texts = ["".join(digits) for digits in product(BASE62, repeat=width)]
-    masks = [sum(1 << bit for bit, char in enumerate(text) if "A" <= char <= "Z") for text in texts]
-    return pl.Series(texts, dtype=pl.String), pl.Series(masks, dtype=pl.UInt32)
+    digits = pl.Series(list(BASE62), dtype=pl.String)
+    number = pl.int_range(62**width, eager=True)
+    places = [digits.gather(number // 62 ** (width - 1 - place) % 62) for place in range(width)]
+    capitals = [
+        place.is_between(pl.lit("A"), pl.lit("Z")).cast(pl.UInt32) * (1 << bit) for bit, place in enumerate(places)
+    ]
+    table = pl.DataFrame([place.alias(str(bit)) for bit, place in enumerate(places)])
+    masks = pl.DataFrame([mask.alias(str(bit)) for bit, mask in enumerate(capitals)])
+    return table.select(pl.concat_str(pl.all()).alias("text"))["text"], masks.sum_horizontal()
 
 
 def pod(seed: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from isync_dagster.errors import ConfigError, OrgsError, PlanError
 from isync_dagster.migration.model import SyncJob
+from isync_dagster.migration.side_by_side import side_by_side
 from isync_dagster.store.rollbacks import unfinished
 from isync_dagster.store.runs import Run
 
@@ -62,7 +63,7 @@ def _same_plan(job: SyncJob, run: Run) -> Run:
 
 def guard_orgs(job: SyncJob) -> None:
     """Refuse orgs that are not the planned pair, a pair that is one org, and production without consent."""
-    source, target = job.source.identity(), job.target.identity()
+    source, target = side_by_side([job.source.identity, job.target.identity], "identity")
     if source.org_id == target.org_id:
         raise PlanError(
             f"Source {job.plan.source_alias!r} and target {job.plan.target_alias!r} are the same org ({source.org_id}). "

@@ -25,7 +25,7 @@ FIRST = 1.0
 UNSEEN = 0.7
 """A job that was done at the first look, and does not say how long it took: the share of the wait that it is reckoned to
 have taken, so that a guess that was too long does not stay."""
-FIXED = 0.1
+FIXED = 0.05
 """Seconds that a job takes however small it is."""
 KEPT = 16
 """Jobs of one kind that are remembered."""
@@ -42,7 +42,7 @@ class Pace:
     >>> pace = Pace()
     >>> pace.learn("insert", 10_000, Waited(1.0, 3.0, 2.1))
     >>> pace.expected("insert", 5_000, 0.1, 15.0), pace.expected("insert", 10**5, 0.1, 15.0)
-    (1.1, 15.0)
+    (1.075, 15.0)
     """
 
     def __init__(self) -> None:
@@ -158,7 +158,8 @@ def poll(
     since each look is an API call.
     """
     left = expected
-    wait = max(tuning.first_poll, left * LATE)
+    # What was not done at once takes longer than that, and each look is a call.
+    wait = max(2 * tuning.first_poll, left * LATE)
     while True:
         while left > 0:
             if cancelled():

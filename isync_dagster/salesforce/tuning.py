@@ -19,7 +19,7 @@ class Tuning:
     """Patience of the client; seconds throughout.
 
     `attempts` bounds how often one call is made. `read_timeout` lies above Salesforce's own 120 s for a query.
-    Polling starts at `first_poll` and grows by `poll_growth` up to `longest_poll`; a wish to stop is looked at
+    A job is first looked at after `first_poll`, then after twice that, growing by `poll_growth` up to `longest_poll`; a wish to stop is looked at
     at least every `glance`. A call whose answer was lost may still be at work in the org: what it wrote is looked for
     not before `in_doubt` after it was sent.
     """
@@ -30,7 +30,7 @@ class Tuning:
     connect_timeout: float = 15.0
     read_timeout: float = 150.0
     upload_timeout: float = 600.0
-    first_poll: float = 0.1
+    first_poll: float = 0.05
     poll_growth: float = 1.5
     longest_poll: float = 15.0
     glance: float = 0.5

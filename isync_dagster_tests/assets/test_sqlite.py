@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import random
+import re
+import sqlite3
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from importlib.resources import files
 from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.event_api import AssetRecordsFilter
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
 
 from isync_dagster.assets import sqlite
@@ -198,3 +203,105 @@ def test_a_deleted_run_and_a_wiped_history_leave_nothing_behind(home: Path, inst
     assert instance.get_runs() == []
     assert not (home / "history" / "runs" / f"{second}.db").exists()
     assert _materialize(instance).success
+
+
+def _tables(base: Path) -> dict[str, list[tuple[object, ...]]]:
+    """All rows of the event log's files, by file and table; sorted, for ids of pools and the like are not compared."""
+    found = {}
+    for path in sorted(base.glob("*.db")):
+        with closing(sqlite3.connect(path)) as connection:
+            names = [row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+            # When which migration of the index was through.
+            names.remove("secondary_indexes")
+            for name in sorted(names):
+                found[f"{path.stem}.{name}"] = sorted(connection.execute(f'SELECT * FROM "{name}"'), key=repr)
+    return found
+
+
+def _without_times(tables: dict[str, list[tuple[object, ...]]]) -> dict[str, list[tuple[object, ...]]]:
+    # When a row was made, by the database's own clock.
+    own = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d$")
+    return {
+        name: [tuple("…" if isinstance(cell, str) and own.match(cell) else cell for cell in row) for row in rows]
+        for name, rows in tables.items()
+    }
+
+
+def test_events_are_stored_as_dagster_stores_them(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    run_id = _materialize(instance).run_id
+    events = _entries(instance, run_id)
+    kinds = [entry.dagster_event_type for entry in events]
+    planned = [entry for entry, kind in zip(events, kinds, strict=True) if kind is not None and "PLANNED" in kind.value]
+    assert len(planned) == 2 and dg.DagsterEventType.ASSET_CHECK_EVALUATION in kinds
+    logs = EventLog(str(tmp_path / "ours")), SqliteEventLogStorage(str(tmp_path / "dagsters"))
+    for log in logs:
+        log.store_event_batch(planned)
+        for entry in events:
+            if entry not in planned:
+                log.store_event(entry)
+    ours, dagsters = (_without_times(_tables(tmp_path / name)) for name in ("ours", "dagsters"))
+    assert ours.keys() == dagsters.keys()
+    for name in ours:
+        assert ours[name] == dagsters[name], name
+    assert len(ours[f"{run_id}.event_logs"]) == len(events)
+    assert ours["index.asset_check_executions"] and ours["index.asset_keys"]
+
+
+def _entries(instance: dg.DagsterInstance, run_id: str) -> list[dg.EventLogEntry]:
+    return [record.event_log_entry for record in instance.get_records_for_run(run_id).records]
+
+
+def test_an_event_is_written_whole_or_not_at_all(
+    tmp_path: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = _materialize(instance).run_id
+    entry = next(
+        entry
+        for entry in _entries(instance, run_id)
+        if entry.dagster_event_type is dg.DagsterEventType.ASSET_MATERIALIZATION
+    )
+    log = EventLog(str(tmp_path / "other"))
+
+    def fail(*_: object) -> None:
+        raise OSError("no room")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(log, "_store_asset_event", fail)
+        with pytest.raises(OSError, match="no room"):
+            log.store_event(entry)
+    assert not log.get_logs_for_run(run_id)
+    assert not log.fetch_materializations(numbers.key, limit=1).records
+    # The connections are as good as before, for this thread and for others.
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(log.store_event, entry).result()
+    log.store_event(entry)
+    assert len(log.get_logs_for_run(run_id)) == 2
+
+
+def test_the_newest_materialization_of_a_partition_is_never_an_old_one(
+    home: Path, instance: dg.DagsterInstance
+) -> None:
+    parts = dg.StaticPartitionsDefinition(["a", "b"])
+
+    @dg.asset(partitions_def=parts)
+    def parted() -> None: ...
+
+    def newest(partition: str) -> str | None:
+        wanted = AssetRecordsFilter(parted.key, [partition])
+        found = [log.fetch_materializations(wanted, limit=1).records for log in (instance, instance)]
+        assert found[0] == found[1] == list(plain.fetch_materializations(wanted, limit=1).records)
+        return found[0][0].run_id if found[0] else None
+
+    plain = SqliteEventLogStorage(str(home / "history" / "runs"))
+    assert newest("a") is None
+    first = dg.materialize([parted], instance=instance, partition_key="a").run_id
+    assert (newest("a"), newest("b")) == (first, None)
+    second = dg.materialize([parted], instance=instance, partition_key="a").run_id
+    assert newest("a") == second
+    # Somebody else's run on the same files.
+    (home / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+    with dg.DagsterInstance.get() as other:
+        third = dg.materialize([parted], instance=other, partition_key="a").run_id
+        assert newest("a") == third
+        other.wipe_assets([parted.key])
+    assert newest("a") is None
