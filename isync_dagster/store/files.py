@@ -22,7 +22,7 @@ import polars as pl
 from upath import UPath
 
 from isync_dagster.errors import StoreError
-from isync_dagster.store import objects
+from isync_dagster.store import objects, small_files
 from isync_dagster.store.medium import is_local, medium_of
 
 __all__ = [
@@ -204,7 +204,8 @@ def _sink(frame: Frame, place: Path, required: Sequence[str], path: UPath) -> in
             raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
         _prove_room(place)
         raise
-    written = pl.scan_parquet(place, glob=False, hive_partitioning=False)
+    small = small_files.frame_of(str(place))
+    written = pl.scan_parquet(place, glob=False, hive_partitioning=False) if small is None else small.lazy()
     counts = written.select(pl.len().alias("_rows"), *(pl.col(name).null_count() for name in required)).collect()
     for name in required:
         if counts.item(0, name):
@@ -251,6 +252,8 @@ def scan_files(paths: Sequence[UPath], schema: Schema | None = None) -> pl.LazyF
     source: Any
     if is_local(paths[0]):
         source = [path.path for path in paths]
+        if (small := small_files.rows_of(source, schema)) is not None:
+            return small
     elif paths[0].protocol in objects.POLARS_READS:
         source = [str(path) for path in paths]
     else:
