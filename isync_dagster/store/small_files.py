@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 LARGEST = 64 * 1024
 """Bytes of a file that counts as small."""
+
+TOGETHER = 64
+"""Files of one scan: more of them are left to it, which reads no more than the columns and rows that are wanted."""
 
 MOST = 16 * 1024 * 1024
 """Bytes of the files that are kept; in memory they take a few times as much."""
@@ -32,7 +35,7 @@ class SmallFiles:
     def get(self, path: str) -> pl.DataFrame | None:
         """The rows of a file; None where it is big, gone or damaged, which whoever scans it finds out."""
         try:
-            found = os.stat(path)
+            found = Path(path).stat()
         except OSError:
             return None
         if found.st_size > LARGEST:
@@ -70,19 +73,20 @@ def rows_of(paths: Sequence[str], schema: Mapping[str, Any] | None) -> pl.LazyFr
 
     With `schema` (column -> dtype) exactly these columns: nulls where a file has none.
     """
+    if len(paths) > TOGETHER:
+        return None
     frames: list[pl.LazyFrame] = []
     for path in paths:
         frame = frame_of(path)
         if frame is None:
             return None
+        rows = frame.lazy()
         if schema is not None:
             has = frame.schema
             if any(name in has and has[name] != dtype for name, dtype in schema.items()):
                 return None
-            columns = [
-                pl.col(name) if name in has else pl.lit(None, dtype).alias(name) for name, dtype in schema.items()
-            ]
-            frames.append(frame.lazy().select(columns) if list(has) != list(schema) else frame.lazy())
-        else:
-            frames.append(frame.lazy())
+            missing = {name: pl.lit(None, dtype) for name, dtype in schema.items() if name not in has}
+            rows = rows.with_columns(**missing) if missing else rows
+            rows = rows.select(list(schema)) if list(has) != list(schema) else rows
+        frames.append(rows)
     return frames[0] if len(frames) == 1 else pl.concat(frames)
