@@ -41,7 +41,7 @@ class Pace:
 
     >>> pace = Pace()
     >>> pace.learn("insert", 10_000, Waited(1.0, 3.0, 2.1))
-    >>> pace.expected("insert", 5_000, 0.1, 15.0), pace.expected("insert", 10**5, 0.1, 15.0)
+    >>> round(pace.expected("insert", 5_000, 0.1, 15.0), 3), pace.expected("insert", 10**5, 0.1, 15.0)
     (1.075, 15.0)
     """
 
