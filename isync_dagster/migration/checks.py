@@ -22,7 +22,7 @@ from isync_dagster.migration.relationships import relationships
 from isync_dagster.migration.relink import is_planned
 from isync_dagster.migration.remap import has_rows, remap_outcome
 from isync_dagster.migration.runs import latest_run
-from isync_dagster.migration.target import reread
+from isync_dagster.migration.target import as_matched, reread
 from isync_dagster.migration.threshold import allowed_rejects
 from isync_dagster.plan.model import ObjectPlan
 from isync_dagster.store.runs import Run, RunState
@@ -161,14 +161,15 @@ def verify_target(job: SyncJob, object: str) -> tuple[Verdict, ...]:
 
 
 def _still_standing(job: SyncJob, run: Run, plan: ObjectPlan, late: Sequence[str], there: int) -> tuple[Verdict, ...]:
-    """The verdicts of the run before, where a look at the target finds that nothing has changed since; none else."""
+    """The verdicts of the run before, where the target has not changed since, as this run found or finds it; none else."""
     verdicts = may_stand(job, run, plan, ("record_count", "relationships", *late))
     if not verdicts or (plan.has_relink and not is_planned(run, plan.object)):
         return ()
-    # Whether something was saved tells, whatever it was.
-    reread(job, run, plan, (), at_least=there, written=0)
-    if not still_stands(run, plan):
-        return ()
+    if not as_matched(job, run, plan):
+        # Whether something was saved tells, whatever it was.
+        reread(job, run, plan, (), at_least=there, written=0)
+        if not still_stands(run, plan):
+            return ()
     for verdict in verdicts:
         run.write_verdict(plan.object, verdict.name, verdict.to_json())
     return verdicts

@@ -10,7 +10,7 @@ import polars as pl
 from upath import UPath
 
 from isync_dagster.migration import reading
-from isync_dagster.migration.changes import SHARE, Base, base_in, lay, remember, stamped
+from isync_dagster.migration.changes import OVERLAP, SHARE, Base, base_in, lay, remember, stamped
 from isync_dagster.migration.live import live
 from isync_dagster.migration.model import SyncJob
 from isync_dagster.migration.side_by_side import side_by_side
@@ -109,7 +109,7 @@ def reread(
 
     `at_least` rows there are and `written` were sent, by what the run recorded. All checks of the object share it, and the
     end of the run takes its stamps from there. Where the run has read the rows to match and sent few, what changed since
-    is read; checks alone (`thorough`) read all.
+    is read, and nothing where they are `as_matched`; checks alone (`thorough`) read all.
     """
     folder = verify_folder(run, plan)
     files.remove_tree(folder)
@@ -117,9 +117,10 @@ def reread(
     fields = [ID, *(known[name] for name in names)]
     fields += [field for field in stamp_fields(job, plan.target_object) if field.name not in known]
     started = {"at": job.store.clock(), "by_target": job.target.time_passed()}
-    matched = stamped(job, plan.target_object, match_fields(plan))
-    base = None if job.options.thorough else base_in(target_folder(run, plan), plan.target_object, matched)
+    matched, base = _matched(job, run, plan)
     few = base is not None and written <= base.rows // SHARE and {f.name for f in fields} <= {f.name for f in matched}
+    if base is not None and few and as_matched(job, run, plan):
+        return base.scan()
     if base is not None and few and not lay(job, [(base, plan, folder)]):
         files.write_json(started_path(run, plan), started)
         return reading.scan(folder, matched)
@@ -128,6 +129,21 @@ def reread(
         job, job.target, object=plan.target_object, fields=fields, folder=folder, stage="verify", at_least=at_least
     )
     return reading.scan(folder, fields)
+
+
+def as_matched(job: SyncJob, run: Run, plan: ObjectPlan) -> bool:
+    """True where the rows that were read to match tell what the target has now: the run has sent nothing so far, of whatever
+    object, and read them no longer ago than changes take to be seen. Checks alone (`thorough`) look for themselves."""
+    _, base = _matched(job, run, plan)
+    if base is None or job.target.time_passed() - base.since > OVERLAP:
+        return False
+    return not any(run.ledger(step, object).chunks() for step, object in run.ledgers())
+
+
+def _matched(job: SyncJob, run: Run, plan: ObjectPlan) -> tuple[tuple[Field, ...], Base | None]:
+    """The fields that are read to match, and that read of the run; None where there is none, or checks are to look anew."""
+    fields = stamped(job, plan.target_object, match_fields(plan))
+    return fields, None if job.options.thorough else base_in(target_folder(run, plan), plan.target_object, fields)
 
 
 def stamp_fields(job: SyncJob, target_object: str) -> tuple[Field, ...]:

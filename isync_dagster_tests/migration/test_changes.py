@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from isync_dagster.migration import changes, reading
+from isync_dagster.migration import changes, reading, target
 from isync_dagster.migration.changes import Base, base_in
 from isync_dagster.migration.extract import extract
 from isync_dagster.migration.model import SyncJob
@@ -298,6 +299,60 @@ def test_a_repeat_takes_few_calls_and_no_row_of_the_target(twice: World) -> None
     assert done.states("Contact") == {"identical": ROWS}
     # The re-read that verifies rests on it too, and finds what is wrong all the same.
     assert done.verdicts["Contact", "record_count"].numbers["found"] == ROWS
+
+
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The objects that the target was asked for what changed, or read whole, in order."""
+    seen: list[str] = []
+    lay, read = target.lay, reading.read
+
+    def laid(job: SyncJob, wanted: Any) -> Any:
+        seen.extend(base.object for base, _, _ in wanted)
+        return lay(job, wanted)
+
+    def whole(job: SyncJob, org: Any, **options: Any) -> Any:
+        if org is job.target:
+            seen.append(f"{options['object']} whole")
+        return read(job, org, **options)
+
+    monkeypatch.setattr(target, "lay", laid)
+    monkeypatch.setattr(target.reading, "read", whole)
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("reads", "wanted"),
+    # A master-detail cannot be updated, so that a match does not read it: the whole re-read of the part does.
+    [("changes", NAMES), ("whole", (*NAMES, *(f"{name} whole" for name in (*NAMES, "Part__c"))))],
+)
+def test_checks_of_a_run_that_sent_nothing_judge_by_its_own_read(
+    twice: World, looks: list[str], reads: str, wanted: tuple[str, ...]
+) -> None:
+    """The target is read once, whatever the run before had read; what others have added is seen."""
+    insert(twice, "Contact", LastName="Theirs", Key__c="theirs")
+    done = migrate(twice.job(recipe(reads)))
+    assert sorted(looks) == sorted(wanted)
+    assert done.failed() == []
+    assert done.states("Contact") == {"identical": ROWS}
+    assert done.verdicts["Contact", "record_count"].numbers["found"] == ROWS
+    assert done.verdicts["Contact", "relationships"].numbers["verified"] == 2 * ROWS  # account and owner
+
+
+def test_what_a_run_sent_of_one_object_has_all_looked_at_again(twice: World, looks: list[str]) -> None:
+    save(twice, "Account", "a3", Name="Other")
+    done = migrate(twice.job(recipe()))
+    assert done.failed() == []
+    assert done.states("Account") == {"identical": ROWS - 1, "updated": 1}
+    assert sorted(looks) == sorted(2 * NAMES)
+
+
+def test_a_read_of_a_while_ago_is_not_judged_by(
+    twice: World, looks: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(target, "OVERLAP", timedelta(0))
+    assert migrate(twice.job(recipe())).failed() == []
+    assert sorted(looks) == sorted(2 * NAMES)
 
 
 @pytest.mark.parametrize(
