@@ -40,6 +40,8 @@ from isync_dagster.store.ledger import Entry
 from isync_dagster.store.runs import Run
 from isync_dagster.store.scratch import scratch
 
+STATE_BYTES = 500
+"""What a record takes while the log is asked in which state the load left it."""
 ROW_BYTES = 300
 """What a row of the second pass takes besides its cells: its ids in the audit log and in id maps."""
 
@@ -224,15 +226,12 @@ class RelinkKeeper(Keeper):
 
     def __call__(self, part: str, outcome: pl.DataFrame, entry: Entry) -> None:
         """Record `outcome` (OUTCOME_SCHEMA) of the attempt that `entry` belongs to."""
-        before = (
-            self.run.audit(self.plan.object)
-            .read()
-            .filter(pl.col("stage").is_in(["remap", "load"]))
-            .select("source_id", "stage", "attempt", "state", "target_id")
-            # Bounded by the chunk: only its own records are looked up.
-            .join(outcome.lazy().select("_source_id"), left_on="source_id", right_on="_source_id", how="semi")
-        )
-        loaded = _loaded_state(before).collect()
+        size = outcome.height * STATE_BYTES
+        # Of a second pass a chunk may have millions of rows: what the log says of them is looked for a share at a time.
+        length = -(-outcome.height // max(1, -(-size // memory().limit))) or 1
+        with memory().share(size):
+            parts = [self._loaded(outcome.slice(at, length)) for at in range(0, max(outcome.height, 1), length)]
+        loaded = pl.concat(parts)
         joined = outcome.join(loaded, left_on="_source_id", right_on="source_id", how="left")
         done = pl.col("state") == State.UPDATED
         state = (
@@ -252,6 +251,15 @@ class RelinkKeeper(Keeper):
                 **sent(entry, self.stage, self.job.store.clock()),
             ),
         )
+
+    def _loaded(self, outcome: pl.DataFrame) -> pl.DataFrame:
+        """`_loaded_state` of the records of an outcome."""
+        log = self.run.audit(self.plan.object).read().filter(pl.col("stage").is_in(["remap", "load"]))
+        mine = outcome.lazy().select("_source_id")
+        before = log.select("source_id", "stage", "attempt", "state", "target_id").join(
+            mine, left_on="source_id", right_on="_source_id", how="semi"
+        )
+        return _loaded_state(before).collect(engine="streaming")
 
 
 def _loaded_state(audit: pl.LazyFrame) -> pl.LazyFrame:
