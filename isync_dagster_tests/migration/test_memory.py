@@ -9,13 +9,14 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from isync_dagster.migration import decisions, reading, slicing
+from isync_dagster.migration import decisions, reading, relink, slicing
 from isync_dagster.migration.contention import measured_order, sorted_by
 from isync_dagster.migration.extract import extracted
 from isync_dagster.migration.memory import BASE, LEAST, MB, Memory, behind, limit_process, memory
@@ -25,7 +26,7 @@ from isync_dagster.migration.slicing import cut_rows
 from isync_dagster.migration.target import match_fields
 from isync_dagster.store.runs import Run
 from isync_dagster_tests.migration import peak
-from isync_dagster_tests.migration.world import World, current, migrate, rich_data, send, template
+from isync_dagster_tests.migration.world import World, current, migrate, rich_data, send, some, template
 
 WAIT = 60.0
 
@@ -194,6 +195,36 @@ def test_rows_decided_in_slices_are_those_decided_at_once(
                 runs = wave[parent].fill_null("").rle().struct.field("value")
                 assert runs.n_unique() == runs.len(), plan.object
     assert sliced > 3
+
+
+def test_a_second_pass_with_little_memory_leaves_each_record_in_the_same_state(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the log says of a chunk's records is looked for three records at a time; in the repeat those that were identical
+    and get their lookup by the second pass are updated."""
+    recipe = template(("Account",), {"Account": {"match_key": ["Key__c"]}})
+    states: list[list[dict[str, int]]] = []
+    wanted: list[int] = []
+    for little in (False, True):
+        world.reset(some("Account", 12, ParentId=lambda n: f"a{n // 3}" if n else None))
+        few = Memory(3 * relink.STATE_BYTES)
+        share = few.share
+
+        def noted(size: int, share: Any = share) -> Any:
+            wanted.append(size)
+            return share(size)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(few, "share", noted)
+            if little:
+                patch.setattr(relink, "memory", lambda few=few: few)
+            found = []
+            for _ in range(2):
+                found.append(migrate(world.job(recipe)).states("Account"))
+                world.execute("target", 'UPDATE "Account" SET "ParentId" = NULL')
+        states.append(found)
+    assert states[0] == states[1] == [{"inserted": 12}, {"identical": 1, "updated": 11}]
+    assert max(wanted) > 3 * relink.STATE_BYTES
 
 
 def _written_in_slices(job: SyncJob, run: Run, object: str, monkeypatch: pytest.MonkeyPatch) -> int:
