@@ -145,14 +145,12 @@ class EventLog(SqliteEventLogStorage):
             yield
             return
         with self._db_lock, ExitStack() as transactions:
-            for name in (INDEX_SHARD_NAME, shard):
-                self._held[name] = transactions.enter_context(self._transaction(name))
-            self._holder = threading.get_ident()
+            held = {name: transactions.enter_context(self._transaction(name)) for name in (INDEX_SHARD_NAME, shard)}
+            self._holder, self._held = threading.get_ident(), held
             try:
                 yield
             finally:
-                self._holder = None
-                self._held.clear()
+                self._holder, self._held = None, {}
 
     @contextmanager
     def _transaction(self, shard: str) -> Iterator[Connection]:

@@ -19,8 +19,8 @@ class Tuning:
     """Patience of the client; seconds throughout.
 
     `attempts` bounds how often one call is made. `read_timeout` lies above Salesforce's own 120 s for a query.
-    A job is first looked at after `first_poll`, then after twice that, growing by `poll_growth` up to `longest_poll`; a wish to stop is looked at
-    at least every `glance`. A call whose answer was lost may still be at work in the org: what it wrote is looked for
+    A job is first looked at after `first_poll`, then after twice that, growing by `poll_growth` up to `longest_poll`; a
+    wish to stop is looked at at least every `glance`. A call whose answer was lost may still be at work in the org: what it wrote is looked for
     not before `in_doubt` after it was sent.
     """
 

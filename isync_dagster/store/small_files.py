@@ -16,8 +16,12 @@ LARGEST = 64 * 1024
 TOGETHER = 64
 """Files of one scan: more of them are left to it, which reads no more than the columns and rows that are wanted."""
 
-MOST = 16 * 1024 * 1024
-"""Bytes of the files that are kept; in memory they take a few times as much."""
+MOST = 32_000_000
+"""Bytes that the kept rows take in memory."""
+PART = 16
+"""A file of few bytes may hold many empty cells: one whose rows take more than one in so many parts of that is not small."""
+NOTE = 100
+"""Bytes that it takes to remember that."""
 
 
 class SmallFiles:
@@ -28,12 +32,12 @@ class SmallFiles:
 
     def __init__(self, most: int = MOST) -> None:
         self._most = most
-        self._kept: OrderedDict[tuple[int, ...], pl.DataFrame] = OrderedDict()
+        self._kept: OrderedDict[tuple[int, ...], tuple[pl.DataFrame | None, int]] = OrderedDict()
         self._bytes = 0
         self._lock = threading.Lock()
 
     def get(self, path: str) -> pl.DataFrame | None:
-        """The rows of a file; None where it is big, gone or damaged, which whoever scans it finds out."""
+        """The rows of a file; None where it is big (on the disk or in memory), gone or damaged, which whoever scans it finds out."""
         try:
             found = Path(path).stat()
         except OSError:
@@ -45,19 +49,21 @@ class SmallFiles:
             kept = self._kept.get(stamp)
             if kept is not None:
                 self._kept.move_to_end(stamp)
-                return kept
+                return kept[0]
         try:
             frame = pl.read_parquet(path, glob=False, hive_partitioning=False)
         except (pl.exceptions.PolarsError, OSError):
             return None
+        # A cell of text takes 16 bytes besides its letters, which is not reckoned for empty ones.
+        size = int(frame.estimated_size()) + 16 * frame.height * frame.width
+        kept = (frame, size) if size <= self._most // PART else (None, NOTE)
         with self._lock:
             if stamp not in self._kept:
-                self._kept[stamp] = frame
-                self._bytes += found.st_size
+                self._kept[stamp] = kept
+                self._bytes += kept[1]
             while self._bytes > self._most:
-                (*_, size), _ = self._kept.popitem(last=False)
-                self._bytes -= size
-        return frame
+                self._bytes -= self._kept.popitem(last=False)[1][1]
+        return kept[0]
 
 
 _kept = SmallFiles()

@@ -97,12 +97,13 @@ def test_big_files_are_scanned(tmp_path: Path, reads: list[str]) -> None:
     assert not reads
 
 
-def test_no_more_than_so_many_bytes_are_kept(tmp_path: Path, reads: list[str]) -> None:
+def test_no_more_than_so_many_bytes_are_kept(tmp_path: Path, reads: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     paths = [str(tmp_path / f"{number}.parquet") for number in range(4)]
     for path in paths:
         ROWS.write_parquet(path)
-    size = Path(paths[0]).stat().st_size
-    kept = SmallFiles(most=2 * size)
+    monkeypatch.setattr(small_files, "PART", 2)
+    taken = int(ROWS.estimated_size()) + 16 * ROWS.height * ROWS.width
+    kept = SmallFiles(most=2 * taken)
     for path in (*paths[:2], paths[0], paths[2]):
         assert kept.get(path) is not None
     assert reads == ["0.parquet", "1.parquet", "2.parquet"]
@@ -111,3 +112,8 @@ def test_no_more_than_so_many_bytes_are_kept(tmp_path: Path, reads: list[str]) -
     kept.get(paths[1])
     assert reads[3:] == ["1.parquet"]
     assert kept.get(str(tmp_path / "none.parquet")) is None
+    # What takes too big a part by itself is left to a scan.
+    monkeypatch.setattr(small_files, "PART", 4)
+    alone = SmallFiles(most=2 * taken)
+    assert alone.get(paths[3]) is None and alone.get(paths[3]) is None
+    assert reads[4:] == ["3.parquet"]
