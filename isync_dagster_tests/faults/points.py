@@ -35,6 +35,8 @@ _RANDOM = (
     (re.compile(r"alive/[0-9a-f]+"), "alive/member"),
     (re.compile(r"sessions/[0-9a-f]+"), "sessions/session"),
     (re.compile(r"^probe-[0-9a-f]+"), "probe"),
+    # What a step lays out on this machine, outside the store.
+    (re.compile(r"isync-scratch-[^/]+"), "isync-scratch"),
 )
 
 
