@@ -38,6 +38,8 @@ from dagster._utils.concurrency import ConcurrencyClaimStatus, ConcurrencySlotSt
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.pool import StaticPool
 
+from isync_dagster.store.remembered import Remembered
+
 OPEN_SHARDS = 8
 """Event logs of runs that stay open; a webserver that reads thousands of runs closes the oldest."""
 
@@ -126,8 +128,7 @@ class EventLog(SqliteEventLogStorage):
         self._held: dict[str, Connection] = {}
         # What is there once stays: tables, the columns of newer versions.
         self._found: set[str] = set()
-        self._newest: OrderedDict[tuple[str, str], tuple[str, EventRecordsResult]] = OrderedDict()
-        self._newest_lock = threading.Lock()
+        self._newest = Remembered[EventRecordsResult](NEWEST)
         super().__init__(base_dir, inst_data)
 
     @contextmanager
@@ -212,16 +213,12 @@ class EventLog(SqliteEventLogStorage):
         kind = DagsterEventType.ASSET_MATERIALIZATION.value
         with self.index_connection() as connection:
             newest = _first(connection, _NEWEST, asked[0], kind, asked[1], asked[0])
-        with self._newest_lock:
-            known = self._newest.get(asked)
-        if newest is not None and known is not None and known[0] == newest:
-            return known[1]
+        name = " ".join(asked)
+        if newest is not None and (known := self._newest.get(name, newest)) is not None:
+            return known
         found = super().fetch_materializations(records_filter, limit, cursor, ascending)
         if newest is not None and found.records and newest.split(" ")[0] == str(found.records[0].storage_id):
-            with self._newest_lock:
-                self._newest[asked] = newest, found
-                while len(self._newest) > NEWEST:
-                    self._newest.popitem(last=False)
+            self._newest.put(name, newest, found)
         return found
 
     def _engine_of(self, shard: str) -> Engine:
@@ -292,8 +289,7 @@ class EventLog(SqliteEventLogStorage):
 
     def _close(self) -> None:
         self._found.clear()
-        with self._newest_lock:
-            self._newest.clear()
+        self._newest = Remembered[EventRecordsResult](NEWEST)
         with self._db_lock:
             while self._open:
                 self._open.popitem()[1].dispose()

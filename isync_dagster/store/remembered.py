@@ -24,8 +24,10 @@ class Remembered(Generic[T]):
     """
 
     def __init__(self, most: int = MOST) -> None:
+        """`most` is how many answers are kept, or what they may weigh together."""
         self._most = most
-        self._known: OrderedDict[str, tuple[object, T]] = OrderedDict()
+        self._weight = 0
+        self._known: OrderedDict[str, tuple[object, T, int]] = OrderedDict()
         self._lock = threading.Lock()
 
     def get(self, name: str, stamp: object) -> T | None:
@@ -37,10 +39,11 @@ class Remembered(Generic[T]):
             self._known.move_to_end(name)
             return found[1]
 
-    def put(self, name: str, stamp: object, answer: T) -> None:
-        """Remember an answer in the place of an earlier one."""
+    def put(self, name: str, stamp: object, answer: T, weight: int = 1) -> None:
+        """Remember an answer in the place of an earlier one; those that were not asked for in the longest time make room."""
         with self._lock:
-            self._known[name] = (stamp, answer)
-            self._known.move_to_end(name)
-            if len(self._known) > self._most:
-                self._known.popitem(last=False)
+            before = self._known.pop(name, None)
+            self._known[name] = (stamp, answer, weight)
+            self._weight += weight - (0 if before is None else before[2])
+            while self._weight > self._most:
+                self._weight -= self._known.popitem(last=False)[1][2]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import polars as pl
+
+from isync_dagster.store.remembered import Remembered
 
 LARGEST = 64 * 1024
 """Bytes of a file that counts as small."""
@@ -32,9 +32,8 @@ class SmallFiles:
 
     def __init__(self, most: int = MOST) -> None:
         self._most = most
-        self._kept: OrderedDict[tuple[int, ...], tuple[pl.DataFrame | None, int]] = OrderedDict()
-        self._bytes = 0
-        self._lock = threading.Lock()
+        # Of a file that is big in memory it is remembered that it is.
+        self._kept = Remembered[tuple[pl.DataFrame | None]](most)
 
     def get(self, path: str) -> pl.DataFrame | None:
         """The rows of a file; None where it is big (on the disk or in memory), gone or damaged, which whoever scans it finds out."""
@@ -44,26 +43,21 @@ class SmallFiles:
             return None
         if found.st_size > LARGEST:
             return None
-        stamp = found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
-        with self._lock:
-            kept = self._kept.get(stamp)
-            if kept is not None:
-                self._kept.move_to_end(stamp)
-                return kept[0]
+        name, stamp = f"{found.st_dev} {found.st_ino}", (found.st_mtime_ns, found.st_size)
+        kept = self._kept.get(name, stamp)
+        if kept is not None:
+            return kept[0]
         try:
             frame = pl.read_parquet(path, glob=False, hive_partitioning=False)
         except (pl.exceptions.PolarsError, OSError):
             return None
         # A cell of text takes 16 bytes besides its letters, which is not reckoned for empty ones.
         size = int(frame.estimated_size()) + 16 * frame.height * frame.width
-        kept = (frame, size) if size <= self._most // PART else (None, NOTE)
-        with self._lock:
-            if stamp not in self._kept:
-                self._kept[stamp] = kept
-                self._bytes += kept[1]
-            while self._bytes > self._most:
-                self._bytes -= self._kept.popitem(last=False)[1][1]
-        return kept[0]
+        if size > self._most // PART:
+            self._kept.put(name, stamp, (None,), NOTE)
+            return None
+        self._kept.put(name, stamp, (frame,), size)
+        return frame
 
 
 _kept = SmallFiles()
