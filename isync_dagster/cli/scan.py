@@ -60,8 +60,15 @@ def scan(console: Console, template: str, phases: Sequence[str], samples: int, a
     made = _newest(settings, plan)
     if run.status is not dg.DagsterRunStatus.SUCCESS or made is None or (before and before.number == made.number):
         say_what_is_wrong(shown, board.failures, [])
+        said = [failure.text for failure in board.failures]
+        if not said:
+            said = [
+                f"Run {run.run_id} of the scan ended as {run.status.value} and left no scan in {settings.store}. Look at "
+                "the run in Dagster's UI, and whether the store of the code location is this one (ISYNC_STORE)."
+            ]
+            shown.print(f"[bold red]✗[/] {escape(said[0])}", soft_wrap=True)
         if as_json:
-            console.out(json.dumps({"error": [failure.text for failure in board.failures]}, indent=1), highlight=False)
+            console.out(json.dumps({"error": said}, indent=1), highlight=False)
         return Exit.FAILED
     found = made.found or {}
     if as_json:

@@ -6,6 +6,7 @@ import io
 import json
 import zipfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -59,9 +60,10 @@ def field(name: str, kind: str, content: str = "") -> str:
     return f"<fields><fullName>{name}</fullName><label>{name}</label><type>{kind}</type>{content}</fields>"
 
 
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    folder = tmp_path_factory.mktemp("metadata") / "org"
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[Served]:
+    """An org of the test's own, whose metadata it may change."""
+    folder = tmp_path / "org"
     objects = standard(("Account", "Contact"))
     with (
         LocalOrg.create(folder, objects, name="Meta", seed=9, automation=AUTOMATION) as org,
@@ -70,7 +72,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         yield running
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def client(served: Served) -> Iterator[Client]:
     made = Client(served)
     yield made
@@ -286,8 +288,10 @@ def test_soap_needs_a_session(served: Served) -> None:
         "</listMetadata></e:Body></e:Envelope>"
     )
     client = Client(served)
+    content = xml("CustomObject", field("Listed__c", "Date"))
+    assert deploy(client, archive(**{"objects/Account.object": content}))["success"]
     listed = client.call("POST", "/services/Soap/m/62.0", data=body)
-    assert "<fullName>Account.By_Soap__c</fullName>" in listed.text
+    assert "<fullName>Account.Listed__c</fullName>" in listed.text
     del client.http.headers["Authorization"]
     refused = client.call("POST", "/services/Soap/m/62.0", data=body)
     assert refused.status_code == 500

@@ -15,7 +15,6 @@ from simple_salesforce.api import Salesforce
 
 from isync_dagster.errors import ConfigError, StoreError
 from isync_dagster.local_org.local_org import LocalOrg
-from isync_dagster.local_org.server import Served
 from isync_dagster_tests.local_org.orgs import Client, make_org
 
 
@@ -106,40 +105,44 @@ def test_audit_fields_are_settable_where_the_org_allows_it(tmp_path: Path) -> No
         client.http.close()
 
 
-def test_faults(client: Client, served: Served) -> None:
-    def faults(*rules: dict[str, object]) -> None:
-        assert client.call("POST", "/__local_org/faults", json=list(rules)).status_code == 200
+def test_faults(fresh: LocalOrg) -> None:
+    with fresh.serve() as served:
+        client = Client(served)
 
-    faults({"kind": "status", "path": "GET .*/limits", "status": 503, "times": 2})
-    assert [client.call("GET", "/limits").status_code for _ in range(3)] == [503, 503, 200]
-    before = served.org.counts()["Account"]
-    faults(
-        {"kind": "drop_before", "path": "POST .*/Account"},
-        {"kind": "drop_after", "path": "POST .*/Account", "after": 1},
-    )
-    for expected in (before, before + 1):
+        def faults(*rules: dict[str, object]) -> None:
+            assert client.call("POST", "/__local_org/faults", json=list(rules)).status_code == 200
+
+        faults({"kind": "status", "path": "GET .*/limits", "status": 503, "times": 2})
+        assert [client.call("GET", "/limits").status_code for _ in range(3)] == [503, 503, 200]
+        before = served.org.counts()["Account"]
+        faults(
+            {"kind": "drop_before", "path": "POST .*/Account"},
+            {"kind": "drop_after", "path": "POST .*/Account", "after": 1},
+        )
+        for expected in (before, before + 1):
+            with pytest.raises(requests.RequestException):
+                client.call("POST", "/sobjects/Account", json={"Name": "dropped"})
+            assert served.org.counts()["Account"] == expected
+        faults({"kind": "expire_session", "path": "GET .*/limits"})
+        assert client.call("GET", "/limits").json()[0]["errorCode"] == "INVALID_SESSION_ID"
+        client.log_in()
+        faults({"kind": "delay", "path": "GET .*/limits", "seconds": 0.2})
+        started = time.monotonic()
+        client.call("GET", "/limits")
+        assert time.monotonic() - started >= 0.2
+        faults({"kind": "truncate", "path": "GET .*/sobjects", "bytes": 100})
         with pytest.raises(requests.RequestException):
-            client.call("POST", "/sobjects/Account", json={"Name": "dropped"})
-        assert served.org.counts()["Account"] == expected
-    faults({"kind": "expire_session", "path": "GET .*/limits"})
-    assert client.call("GET", "/limits").json()[0]["errorCode"] == "INVALID_SESSION_ID"
-    client.log_in()
-    faults({"kind": "delay", "path": "GET .*/limits", "seconds": 0.2})
-    started = time.monotonic()
-    client.call("GET", "/limits")
-    assert time.monotonic() - started >= 0.2
-    faults({"kind": "truncate", "path": "GET .*/sobjects", "bytes": 100})
-    with pytest.raises(requests.RequestException):
-        client.call("GET", "/sobjects", headers={"Accept-Encoding": "identity"})
-    assert client.call("POST", "/__local_org/faults", json={"kind": "nonsense"}).status_code == 400
-    client.call("DELETE", "/__local_org/faults")
-    client.call("POST", "/__local_org/budget", json={"calls": 1})
-    assert client.call("GET", "/limits").status_code == 200
-    answer = client.call("GET", "/limits")
-    assert (answer.status_code, answer.json()[0]["errorCode"]) == (403, "REQUEST_LIMIT_EXCEEDED")
-    client.call("POST", "/__local_org/budget", json={"calls": 1_000_000})
-    client.call("POST", "/__local_org/expire")
-    assert client.call("GET", "/limits").status_code == 401
+            client.call("GET", "/sobjects", headers={"Accept-Encoding": "identity"})
+        assert client.call("POST", "/__local_org/faults", json={"kind": "nonsense"}).status_code == 400
+        client.call("DELETE", "/__local_org/faults")
+        client.call("POST", "/__local_org/budget", json={"calls": 1})
+        assert client.call("GET", "/limits").status_code == 200
+        answer = client.call("GET", "/limits")
+        assert (answer.status_code, answer.json()[0]["errorCode"]) == (403, "REQUEST_LIMIT_EXCEEDED")
+        client.call("POST", "/__local_org/budget", json={"calls": 1_000_000})
+        client.call("POST", "/__local_org/expire")
+        assert client.call("GET", "/limits").status_code == 401
+        client.http.close()
 
 
 def test_simple_salesforce_over_https(fresh: LocalOrg) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import polars as pl
 import pytest
 
@@ -10,7 +12,6 @@ from isync_dagster.migration.model import SyncJob
 from isync_dagster.migration.rollback import plan_rollback, rollback
 from isync_dagster.migration.rollback_model import RollbackPlan
 from isync_dagster.template import Template
-from isync_dagster_tests.migration.kept import Kept
 from isync_dagster_tests.migration.test_rollback import keyed, tables, undo
 from isync_dagster_tests.migration.world import World, current, migrate, rows_of, some, together
 
@@ -21,7 +22,7 @@ OBJECTS = ("Account", "Contact", "Part__c")
 
 
 @pytest.fixture(scope="module")
-def first(served_world: World) -> Kept:
+def back(served_world: World) -> Callable[[], None]:
     """One migration: accounts in a line below each other, one of them found, contacts and parts under
     them."""
     world = served_world
@@ -32,13 +33,14 @@ def first(served_world: World) -> Kept:
     )
     world.reset(data, rows_of("Account", [{"Key__c": "a0", "Name": "Theirs"}, {"Key__c": "x", "Name": "X"}]))
     assert migrate(world.job(recipe())).failed() == []
-    return Kept.of(world, OBJECTS)
+    return world.checkpoint()
 
 
 @pytest.fixture
-def world(first: Kept) -> World:
+def world(served_world: World, back: Callable[[], None]) -> World:
     """Both orgs and the store as the migration left them."""
-    return first.put_back()
+    back()
+    return served_world
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,6 @@ from isync_dagster.migration.rollback_model import RollbackResult
 from isync_dagster.migration.writing import release_all
 from isync_dagster.store.ledger import Ledger
 from isync_dagster.store.rollbacks import unfinished
-from isync_dagster_tests.migration.kept import Kept
 from isync_dagster_tests.migration.test_rollback import keyed, tables, undo
 from isync_dagster_tests.migration.world import World, current, migrate, rows_of, send, some, template, together
 
@@ -50,19 +50,20 @@ Before = dict[str, list[tuple[Any, ...]]]
 
 
 @pytest.fixture(scope="module")
-def first(served_world: World) -> tuple[Kept, Before]:
+def first(served_world: World) -> tuple[Callable[[], None], Before]:
     """One migration, and the target before it."""
     served_world.reset(_data(), _there())
     before = tables(served_world)
     migrate(served_world.job(keyed("Account", "Contact")))
-    return Kept.of(served_world, ("Account", "Contact")), before
+    return served_world.checkpoint(), before
 
 
 @pytest.fixture
-def migrated(first: tuple[Kept, Before]) -> tuple[World, Before]:
+def migrated(served_world: World, first: tuple[Callable[[], None], Before]) -> tuple[World, Before]:
     """The world as the migration left it, and the target before it."""
-    kept, before = first
-    return kept.put_back(), before
+    back, before = first
+    back()
+    return served_world, before
 
 
 def _undone(result: RollbackResult) -> None:

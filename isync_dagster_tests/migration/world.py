@@ -313,23 +313,25 @@ class World:
         self.stores += 1
 
     def checkpoint(self, name: str = "kept") -> Callable[[], None]:
-        """Remember the target and the store as they are; what comes back puts the target back and begins a copy of the
-        store: cheaper than to migrate anew. A checkpoint of the same name takes its place."""
+        """Remember both orgs and the store as they are; what comes back puts the orgs back and begins a copy of the store:
+        cheaper than to migrate anew. A checkpoint of the same name takes its place."""
         release_all()
         kept = self.store_folder
-        with self.target.storage.transaction() as cursor:
-            cursor.execute(f'CREATE SCHEMA IF NOT EXISTS "{name}"')
-            for table in EVERYTHING:
-                cursor.execute(f'CREATE OR REPLACE TABLE "{name}"."{table}" AS SELECT * FROM "{table}"')
+        for org in (self.source, self.target):
+            with org.storage.transaction() as cursor:
+                cursor.execute(f'CREATE SCHEMA IF NOT EXISTS "{name}"')
+                for table in EVERYTHING:
+                    cursor.execute(f'CREATE OR REPLACE TABLE "{name}"."{table}" AS SELECT * FROM "{table}"')
 
         def back() -> None:
             release_all()
             self.faults("source")
             self.faults("target")
-            with self.target.storage.transaction() as cursor:
-                for table in EVERYTHING:
-                    cursor.execute(f'DELETE FROM "{table}"')
-                    cursor.execute(f'INSERT INTO "{table}" SELECT * FROM "{name}"."{table}"')
+            for org in (self.source, self.target):
+                with org.storage.transaction() as cursor:
+                    for table in EVERYTHING:
+                        cursor.execute(f'DELETE FROM "{table}"')
+                        cursor.execute(f'INSERT INTO "{table}" SELECT * FROM "{name}"."{table}"')
             self.stores += 1
             shutil.copytree(kept, self.store_folder)
 
