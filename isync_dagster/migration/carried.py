@@ -34,6 +34,7 @@ from isync_dagster.migration.references import references_path
 from isync_dagster.migration.target import target_folder, verify_folder
 from isync_dagster.plan.model import Lookup, ObjectPlan, Policy
 from isync_dagster.records.ids import to18
+from isync_dagster.report.summary import summary_from_json
 from isync_dagster.store import files
 from isync_dagster.store.rollbacks import rollbacks
 from isync_dagster.store.runs import Run, RunState
@@ -143,6 +144,18 @@ def may_stand(job: SyncJob, run: Run, plan: ObjectPlan, names: Sequence[str]) ->
     if len(verdicts) < len(names):
         return ()
     return tuple(_as_of(verdict, run, base) for verdict in verdicts)
+
+
+def same_links(job: SyncJob, run: Run, plan: ObjectPlan) -> dict[str, int] | None:
+    """How many lookups ended in each state, by the summary of the run that the decisions and the second pass were taken
+    from; None where this run made either of them."""
+    base = taken_from(job, run, plan.object)
+    if base is None or (plan.has_relink and taken_from(job, run, f"{plan.object}-relink") is None):
+        return None
+    summary = base.summary()
+    if summary is None:
+        return None
+    return next((dict(row.links) for row in summary_from_json(summary).objects if row.object == plan.object), None)
 
 
 def still_stands(run: Run, plan: ObjectPlan) -> bool:

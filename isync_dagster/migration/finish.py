@@ -8,6 +8,7 @@ import polars as pl
 
 from isync_dagster.errors import ConfigError
 from isync_dagster.migration.automation import notes_on, restore
+from isync_dagster.migration.carried import same_links
 from isync_dagster.migration.closing import read_stamps
 from isync_dagster.migration.extract import extracted
 from isync_dagster.migration.forecast import forecast_error
@@ -83,21 +84,25 @@ def summarize(job: SyncJob, run: Run) -> Summary:
 def _object(job: SyncJob, run: Run, plan: ObjectPlan, verdicts: list[Verdict]) -> ObjectSummary:
     log = run.audit(plan.object)
     mine = tuple(verdict for verdict in verdicts if verdict.object == plan.object)
-    totals = link_totals(run, plan)
-    links = totals.group_by("state").agg(pl.col("rows").sum()).drop_nulls().sort("state") if totals.height else totals
+    links = same_links(job, run, plan)
     return ObjectSummary(
         object=plan.object,
         target_object=plan.target_object,
         level=plan.level,
         extracted=extracted(run, plan).select(pl.len()).collect().item(),
         states=log.states(),
-        links={str(row["state"]): int(row["rows"]) for row in links.to_dicts()},
+        links=_links(run, plan) if links is None else links,
         lookups_verified=sum(int(verdict.numbers.get("verified", 0)) for verdict in mine),
         lookups_wrong=sum(int(verdict.numbers.get("wrong", 0)) for verdict in mine),
         errors=errors_in(log.standing()),
         dropped_fields=tuple((dropped.field, dropped.reason) for dropped in plan.dropped),
         verdicts=mine,
     )
+
+
+def _links(run: Run, plan: ObjectPlan) -> dict[str, int]:
+    totals = link_totals(run, plan).drop_nulls("state").group_by("state").agg(pl.col("rows").sum()).sort("state")
+    return {str(state): int(rows) for state, rows in totals.select("state", "rows").iter_rows()}
 
 
 def _refuse_unfinished(job: SyncJob, run: Run) -> None:

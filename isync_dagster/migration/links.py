@@ -45,22 +45,22 @@ class Logged:
     """What a run holds of records of an object: of all of them, or of those of one part."""
 
     audit: pl.LazyFrame
-    """Rows of the audit log: source_id, target_id, state, and what tells which row counts (`RANKED`)."""
+    """Rows of the audit log: source_id, target_id, state, and what tells which row counts (`RANKED`) where one does not."""
     rows: pl.LazyFrame
     """As they were decided last: `_source_id`, and per lookup F: F, `_from.F` (where they are wanted), `_link.F` (Enum)."""
     late: pl.LazyFrame | None
     """The same of the second pass: `_source_id`, and per lookup F: F (where wanted), `_link.F`; None before."""
-    counting: pl.LazyFrame | None = None
-    """The row of `audit` that counts of each record, where that is worked out already."""
+    plain: bool = False
+    """Each record is once in `audit`."""
 
     @property
     def states(self) -> pl.LazyFrame:
         """`source_id`, `target_id`, `state` of each record."""
-        return latest_of(self.audit) if self.counting is None else self.counting
+        return self.audit if self.plain else latest_of(self.audit)
 
     def settled(self) -> Logged:
         """The same with `states` in memory, for those that look at them several times."""
-        return replace(self, counting=self.states.select("source_id", "target_id", "state").collect().lazy())
+        return replace(self, audit=self.states.select("source_id", "target_id", "state").collect().lazy(), plain=True)
 
     @classmethod
     def of(cls, run: Run, plan: ObjectPlan, *, parents: bool = True, targets: bool = True) -> Logged:
@@ -75,17 +75,23 @@ class Logged:
         links = [pl.col(f"_link.{name}").cast(LINK_STATES) for name in names]
         known = [*(names if targets else ()), *(f"_from.{name}" for name in names if parents)]
         late = linked_rows(run, plan.object)
+        log = run.audit(plan.object)
+        # In this order: a part that comes in between makes the log no plainer than what is read of it.
+        audit = log.read()
+        plain = log.is_plain()
         return cls(
-            run.audit(plan.object).read().select(*RANKED, "target_id", "state"),
+            audit.select("source_id", "target_id", "state", *(() if plain else RANKED[1:])),
             current_rows(run, plan.object).select("_source_id", *known, *links),
             None if late is None else late.select("_source_id", *(names if targets else ()), *links),
+            plain,
         )
 
     def only(self, source_id: str) -> Logged:
         """Of one record."""
         mine = pl.col("_source_id") == source_id
         audit = self.audit.filter(pl.col("source_id") == source_id)
-        return Logged(audit, self.rows.filter(mine), None if self.late is None else self.late.filter(mine))
+        late = None if self.late is None else self.late.filter(mine)
+        return Logged(audit, self.rows.filter(mine), late, self.plain)
 
     def dealt(self, count: int, folder: Path) -> list[Logged]:
         """In parts: all that is held of a record is in one of them."""
@@ -94,7 +100,7 @@ class Logged:
         late: Sequence[pl.LazyFrame | None] = [None] * count
         if self.late is not None:
             late = deal(self.late, pl.col("_source_id"), count, folder / "late")
-        return [Logged(*part) for part in zip(audits, rows, late, strict=True)]
+        return [Logged(*part, self.plain) for part in zip(audits, rows, late, strict=True)]
 
 
 def link_states(run: Run, plan: ObjectPlan, source_id: str | None = None, logged: Logged | None = None) -> pl.LazyFrame:

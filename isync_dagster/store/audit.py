@@ -55,6 +55,9 @@ _standing = Remembered[pl.DataFrame]()
 RANKED = ("source_id", "stage", "attempt", "at")
 """The columns that tell which row of a record counts."""
 
+DECIDED = "remap"
+"""The part that has a row for each record that was decided: alone in a log, it holds every record once."""
+
 STAGES = ("extract", "remap", "load", "relink", "retry", "heal", "rollback")
 """Stages in the order in which they act on a record; `retry-2` is a later `retry`, `retry-2-relink` comes after it."""
 
@@ -133,7 +136,11 @@ class AuditLog:
         rows = self.read() if where is None else self.read().filter(where)
         if of is not None:
             rows = rows.join(of.select("source_id"), on="source_id", how="semi")
-        return latest_of(rows)
+        return rows if self.is_plain() else latest_of(rows)
+
+    def is_plain(self) -> bool:
+        """True where nothing was sent: the log is what was decided, each record once."""
+        return self.parts() == [DECIDED]
 
     def latest_in_parts(self) -> list[pl.LazyFrame]:
         """As `latest` of all records, each in one of as many frames as take no more than `ROWS_AT_ONCE` rows of the log."""

@@ -101,3 +101,14 @@ def test_the_latest_of_some_records(audit: AuditLog) -> None:
     some = pl.LazyFrame({"source_id": ["a", "c", "z"]})
     assert sorted(audit.latest(some).collect()["source_id"]) == ["a", "c"]
     assert audit.latest(where=pl.col("target_id") == "tb").collect()["source_id"].to_list() == ["b"]
+
+
+def test_what_was_decided_alone_is_told_as_it_stands(audit: AuditLog) -> None:
+    """It has each record once, so that a record that is in it twice shows; with what was sent the last row counts."""
+    decided = pl.concat([row(name, "identical", "remap", attempt=0) for name in "aab"])
+    audit.append("remap", decided)
+    assert audit.states() == {"identical": 3}
+    assert audit.latest(where=pl.col("source_id") == "b").collect().height == 1
+    audit.append("load-1", row("a", "updated", "load"))
+    assert latest(audit) == {"a": "updated", "b": "identical"}
+    assert audit.states() == {"identical": 1, "updated": 1}
