@@ -82,29 +82,30 @@ class Estimate:
 
 DEFAULTS = Rates(
     seconds={
-        "extract": Line(2.7, 0.0002),
-        "preflight": Line(1.8, 0.0002),
-        "remap": Line(1.2, 0.0005),
-        "load": Line(2.5, 0.001),
-        "relink": Line(1.2, 0.0005),
-        "closing": Line(1.1, 0.0002),
+        "extract": Line(0.6, 0.0002),
+        "preflight": Line(0.5, 0.000001),
+        "remap": Line(0.3, 0.00001),
+        "load": Line(0.8, 0.001),
+        "relink": Line(0.5, 0.0005),
+        "closing": Line(0.3, 0.000001),
     },
     calls={
-        "extract": Line(4.6, 0.00005),
-        "preflight": Line(33, 0.0),
-        "remap": Line(1.4, 0.0),
-        "load": Line(6.6, 0.0002),
-        "relink": Line(0.5, 0.0002),
-        "closing": Line(13, 0.0033),
+        "extract": Line(2.3, 0.00004),
+        "preflight": Line(9, 0.0),
+        "remap": Line(0.4, 0.0),
+        "load": Line(5.8, 0.000005),
+        "relink": Line(2.0, 0.000008),
+        "closing": Line(3.2, 0.000003),
     },
     together=0.42,
     low=UNLEARNED[0],
     high=UNLEARNED[1],
     runs=0,
 )
-"""Bases are fitted to the three phases of a demo of 3,000 records between two local orgs, those of the seconds on two
-processors with much other work; what a row adds to extract, load and relink did not show at that size and follows from the
-size of a Bulk page or job. Of an org on the net they say little, which is why the range is `UNLEARNED`."""
+"""Calls are fitted to runs between two local orgs: the demo's three phases of 20,000 records, and the benchmark's six
+objects with 24 to a million; an org whose jobs take long is asked more often how they stand. So are the bases of the
+seconds, and what a row adds where the work is the tool's own (preflight, remap, closing). What it adds to the others is a
+guess at an org on the net, of which a local one takes a tenth: it says little, which is why the range is `UNLEARNED`."""
 
 
 def storage_mb(object: str, rows: int) -> float:

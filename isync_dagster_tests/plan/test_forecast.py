@@ -47,29 +47,33 @@ def test_rates_are_learned_and_the_range_holds_every_run() -> None:
     assert few.high - few.low > 0.5, "one run says little"
 
 
-DEMO = {
-    "foundation": (162, 56.3, [(207, 147, 30, 1), (8, 4, 0, 1), (20, 12, 0, 0), (2, 2, 0, 0), (414, 384, 10, 1),
-                               (24, 12, 0, 0), (60, 52, 0, 0)]),
-    "sales": (141, 34.1, [(207, 207, 0, 1), (296, 296, 0, 1), (296, 296, 0, 1), (236, 236, 0, 0), (325, 325, 0, 1),
-                          (38, 38, 0, 1), (53, 53, 0, 1), (106, 106, 0, 0)]),
-    "service": (125, 34.8, [(192, 192, 0, 1), (22, 22, 0, 1), (103, 103, 0, 0), (66, 66, 0, 0), (88, 88, 0, 0),
-                            (177, 177, 0, 0), (59, 59, 0, 1)]),
+TAKEN = {
+    "demo, foundation": (95, 8.3, [(1381, 1321, 30, 1), (59, 55, 0, 1), (118, 110, 0, 0), (2, 2, 0, 0), (2763, 2733, 10, 1),
+                                   (177, 55, 110, 0), (354, 346, 0, 0)]),
+    "demo, sales": (83, 8.1, [(1381, 1381, 0, 1), (1974, 1974, 0, 1), (1974, 1974, 0, 1), (1579, 1579, 0, 0),
+                              (2171, 2171, 0, 1), (256, 256, 0, 1), (355, 355, 0, 1), (710, 710, 0, 0)]),
+    "demo, service": (69, 5.9, [(1283, 1283, 0, 1), (148, 148, 0, 1), (690, 690, 0, 0), (444, 444, 0, 0), (592, 592, 0, 0),
+                                (1184, 1184, 0, 0), (394, 394, 0, 1)]),
+    "benchmark, a million": (110, None, [(200_000, 200_000, 0, 1), (300_000, 300_000, 0, 1), (200_000, 200_000, 0, 1),
+                                         (150_000, 150_000, 0, 0), (20_000, 20_000, 0, 0), (130_000, 130_000, 0, 0)]),
 }  # fmt: skip
-"""Phase of the demo with 3,000 records -> calls and seconds that it took on a busy machine, and per object the rows read,
-inserted and updated, and whether it has a second pass: measured with the verbs as they are."""
+"""Phase of the demo with 20,000 records, or run of the benchmark -> calls and seconds that it took, and per object the rows
+read, inserted and updated, and whether it has a second pass. Of a million on this machine the seconds are no measure for
+an org on the net, which the guess is for."""
 
 
-@pytest.mark.parametrize("phase", DEMO)
-def test_the_first_forecast_of_the_demo_is_near_what_it_took(phase: str) -> None:
-    calls, seconds, rows = DEMO[phase]
+@pytest.mark.parametrize("phase", TAKEN)
+def test_the_first_forecast_is_near_what_it_took(phase: str) -> None:
+    calls, seconds, rows = TAKEN[phase]
     objects = [
         of_object(DEFAULTS, "Account", read=read, inserts=inserts, updates=updates, relink=bool(again))
         for read, inserts, updates, again in rows
     ]
     read, sent = sum(row[0] for row in rows), sum(row[1] + row[2] for row in rows)
     whole = of_phase(DEFAULTS, objects, read=read, sent=sent)
-    assert whole.calls == pytest.approx(calls, rel=0.2)
-    assert whole.seconds * DEFAULTS.low <= seconds <= whole.seconds * DEFAULTS.high
+    assert whole.calls == pytest.approx(calls, rel=0.25)
+    if seconds is not None:
+        assert whole.seconds * DEFAULTS.low <= seconds <= whole.seconds * DEFAULTS.high
 
 
 def test_storage_and_batches_are_salesforces() -> None:
