@@ -8,6 +8,7 @@ next attempt. Whatever the last entry is, `drive` goes on from there, in this pr
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
@@ -41,6 +42,9 @@ from isync_dagster.store.runs import Run
 PARTS = 50_000
 """Chunks from this number of a wave on hold rows that another one handed on."""
 
+LOST_TRIES = 3
+"""So often rows are sent without an answer before the run stops: an outage, which is for a person to wait out."""
+
 KEPT = ("operation", "way", "wave", "rows", "external_id", "part_of")
 """What the entry of an attempt hands on to the next as it is."""
 
@@ -61,6 +65,7 @@ class Sender:
         self.attempts = Attempts(self.ledger, plan.object)
         self.dispatch = Dispatch(job, run, plan, stage, self.attempts)
         self.results = Results(job, plan, self.attempts, self.dispatch.bulk)
+        self._unanswered: Counter[int] = Counter()
 
     def plan_chunk(self, chunk: Chunk, rows: pl.LazyFrame) -> None:
         """Write the rows of a chunk and record it as planned, unless an earlier process did."""
@@ -120,6 +125,13 @@ class Sender:
                 case "done":
                     if stopped or not entry.payload.get("again") or (_did_not_get_locks(entry) and not alone):
                         return True
+                    if self._unanswered[number] >= LOST_TRIES:
+                        raise TransientError(
+                            f"{self.plan.object}, chunk {number}: {entry.payload['again']} rows were sent "
+                            f"{self._unanswered[number]} times, and no answer says what became of them. They stay to be sent; "
+                            "nothing more is sent now. Materialize again when the org answers.",
+                            rows=entry.payload["again"],
+                        )
                     self._again(number, entry)
                 case unknown:
                     raise LedgerConflict(f"Ledger of {self.plan.object}, chunk {number}: unknown state {unknown!r}.")
@@ -295,7 +307,8 @@ class Sender:
         return with_state(known, settled.unknown, State.UNKNOWN)
 
     def _paired(self, number: int, entry: Entry, rows: pl.DataFrame, known: pl.DataFrame) -> None:
-        exhausted = entry.payload["tries"] >= self.job.options.lock_attempts
+        # That nobody answers is no refusal: what is not there stays to be sent.
+        exhausted = entry.payload["tries"] >= self.job.options.lock_attempts and not _was_lost(entry)
         transient = (pl.col("state") == State.FAILED) & pl.col("code").is_in(sorted(TRANSIENT_CODES))
         outcome = known.with_columns(
             state=pl.when(transient | (pl.col("state") == AGAIN))
@@ -310,6 +323,8 @@ class Sender:
             )
         files.write_parquet(self.attempts.outcome_path(number, entry.attempt), outcome)
         waiting = outcome.filter(pl.col("state") == AGAIN)
+        if _was_lost(entry) and waiting.height:
+            self._unanswered[number] += 1
         found = {"again": waiting.height, "refused": waiting["code"].drop_nulls().len()}
         self.attempts.record(number, entry.attempt, "paired", {**entry.payload, **found})
 
@@ -337,7 +352,8 @@ class Sender:
         again = outcome.filter(pl.col("state") == AGAIN).select("_row")
         left = rows.join(again, on="_row", how="semi", maintain_order="left")
         tuning = self.job.target.tuning
-        tuning.sleep(min(tuning.first_wait * 2 ** entry.payload["tries"], tuning.longest_wait))
+        tries = entry.payload["tries"] + self._unanswered[number]
+        tuning.sleep(min(tuning.first_wait * 2**tries, tuning.longest_wait))
         if _did_not_get_locks(entry):
             left = self._part(number, entry, left)
         self._next_attempt(number, entry, left)
@@ -373,8 +389,14 @@ class Sender:
         """What the entry of an attempt hands on to the next."""
         kept = {key: entry.payload[key] for key in KEPT if key in entry.payload}
         alone = _did_not_get_locks(entry) if entry.state == "done" else bool(entry.payload.get("alone"))
-        # Only what Salesforce has looked at is a try; a job that was never processed costs none.
-        return {**kept, "alone": alone, "tries": entry.payload["tries"] + (entry.state == "done")}
+        # Only what Salesforce has looked at is a try; what was never processed, or not answered, costs none.
+        tried = entry.state == "done" and not _was_lost(entry)
+        return {**kept, "alone": alone, "tries": entry.payload["tries"] + tried}
+
+
+def _was_lost(entry: Entry) -> bool:
+    """True where no answer says what became of the rows of the attempt."""
+    return entry.payload.get("state") == LOST
 
 
 def _did_not_get_locks(entry: Entry) -> bool:

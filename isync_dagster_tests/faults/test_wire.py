@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from importlib import import_module
 
 import pytest
 
-from isync_dagster.errors import IsyncError
+from isync_dagster.errors import IsyncError, TransientError
 from isync_dagster.migration import reading
 from isync_dagster_tests.faults.board import ARRIVED, WENT_ON, Board
 from isync_dagster_tests.faults.picture import Picture
@@ -75,6 +76,29 @@ def test_trouble_where_an_answer_tells_most(stage: Stage, way: str, board: Board
     once = {(item.phase, item.call, item.kind): item for item in reversed(troubles(calls)) if not item.lasting}
     for key in SHORT:
         _meet(stage, once[key], expected, board)
+
+
+@pytest.mark.parametrize("way", ["Bulk 2.0"], indirect=True)
+@pytest.mark.parametrize("kind", ["status", "drop_before"])
+def test_an_outage_of_the_call_that_saves_stops_the_run(stage: Stage, way: str, board: Board, kind: str) -> None:
+    """Whatever the answers are, or are not: rows of which none says that they were saved, or refused, stay to be sent."""
+    expected, calls = _undisturbed(stage)
+    call = "target POST /composite/sobjects"
+    lasts = next(
+        replace(item, lasting=True)
+        for item in troubles(calls)
+        if (item.phase, item.call, item.kind) == ("load", call, kind)
+        and (kind != "status" or dict(item.shape)["status"] == 500)
+    )
+    stage.clear()
+    stage.world.faults("target", lasts.rule)
+    with pytest.raises(TransientError, match=r"sent 3 times, and no answer says .* Materialize again"):
+        in_phases(stage.job(), lambda _: None)
+    stage.world.faults("target")
+    assert stage.is_open()
+    stage.go_on()
+    stage.arrived(expected)
+    board.add(lasts.fault, f"load: {call}", WENT_ON)
 
 
 @pytest.mark.slow
