@@ -1,4 +1,4 @@
-"""What a repeat takes over from the run before: findings, decisions and verdicts of objects of which nothing has changed.
+"""What a repeat takes over from the run before: findings, decisions, verdicts and counts of objects of which nothing has changed.
 
 A run that finds the same rows in the source, the same in the target, and the same counterparts of everything that they
 point at, comes to the same decisions. So where all of that is proven of an object, what the run before recorded of it is
