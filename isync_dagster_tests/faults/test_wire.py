@@ -96,6 +96,17 @@ def test_an_outage_of_the_call_that_saves_stops_the_run(stage: Stage, way: str, 
         in_phases(stage.job(), lambda _: None)
     stage.world.faults("target")
     assert stage.is_open()
+    job = stage.job()
+    run = job.store.runs(job.key).latest()
+    assert run is not None
+    sent = [
+        entry
+        for chunk in run.ledger("load", "Account").chunks()
+        if (entry := run.ledger("load", "Account").last(chunk))
+    ]
+    # The tries are those of what Salesforce refuses for the moment: an outage uses none of them up.
+    assert max(entry.attempt for entry in sent) == 3
+    assert {entry.payload["tries"] for entry in sent} == {1}
     stage.go_on()
     stage.arrived(expected)
     board.add(lasts.fault, f"load: {call}", WENT_ON)
