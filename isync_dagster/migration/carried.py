@@ -5,20 +5,23 @@ point at, comes to the same decisions. So where all of that is proven of an obje
 given a second place in this run instead of being worked out anew; each stage asks for itself. It is proven by
 
 - the digests of the text that came from the source (`reading`), page by page;
-- the read of the target, which found nothing saved, removed or added since the run before read it (`changes`);
+- the read of the target, which found nothing saved, removed or added since the run before read it (`changes`), or, where the
+  run before wrote to it, since that was through with it (`left`);
 - the references by natural key, which are equal;
 - the id maps: of what was added since the run before looked at them, the rows name nothing.
 
-Only what needs no call is taken over: where the run before sent a row, or a row was refused, the object is decided anew.
+Only what needs no call is taken over: what the run before sent is identical now, and where a row of it was refused the
+object is decided anew.
 
-    carried/inputs.json      the run that is the base, or why there is none; how far each id map was written
-    carried/<Object>.json    the run that the decisions of an object are taken from, or why they are not
+    carried/inputs.json      the run that is the base, or why there is none; how far the id map of each object was written
+    carried/<Object>.json    the run that the decisions of an object are taken from, or why they are not; how far the id maps
+                             were written that its lookups are resolved by
     carried/<Object>-relink.json    the same of its second pass
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -28,10 +31,20 @@ from isync_dagster import __version__
 from isync_dagster.migration import reading
 from isync_dagster.migration.changes import same_as
 from isync_dagster.migration.cleanup import cleaned_kinds
+from isync_dagster.migration.decisions import waits_for_level
 from isync_dagster.migration.extract import extract_folders
+from isync_dagster.migration.left import (
+    SENT,
+    has_sent,
+    lay_rows,
+    lay_second_pass,
+    look,
+    states_of,
+    why_not_left,
+)
 from isync_dagster.migration.model import State, SyncJob, Verdict
 from isync_dagster.migration.references import references_path
-from isync_dagster.migration.target import target_folder, verify_folder
+from isync_dagster.migration.target import left_folder, target_folder, verify_folder
 from isync_dagster.plan.model import Lookup, ObjectPlan, Policy
 from isync_dagster.records.ids import to18
 from isync_dagster.report.summary import summary_from_json
@@ -54,29 +67,31 @@ def note_inputs(job: SyncJob, run: Run) -> None:
         return
     base, why = (None, "") if job.reads_only else _base(job, run)
     id_map = job.store.idmap(job.plan.source_org_id, job.plan.target_org_id)
-    written = {name: id_map.sequence(name) for name in sorted(_pointed_at(job.plan.objects_in(job.phase)))}
+    written = {plan.object: id_map.sequence(plan.object) for plan in job.plan.objects_in(job.phase)}
     noted = {"version": __version__, "base": None if base is None else base.number, "why": why, "id_maps": written}
     files.write_json(path, noted)
+
+
+def look_at_left(job: SyncJob, run: Run, plans: Iterable[ObjectPlan]) -> None:
+    """Find out which objects stand in the target as the run before left them, where that is all that must be known of them."""
+    base = _base_of(job, run)
+    if base is not None:
+        look(
+            job, run, base, [plan for plan in plans if not _why_other_rows(run, base, plan) and _may_stand(base, plan)]
+        )
 
 
 def same_rows(job: SyncJob, run: Run, plan: ObjectPlan) -> tuple[Run | None, str]:
     """The run before, where the object's rows in source and target and its references are as they were in it; else why not.
 
-    Both are empty where there is no run to rest on. The target's rows have been read to match.
+    Both are empty where there is no run to rest on. The target's rows have been read to match, or stand as they were left.
     """
-    inputs = _inputs(run)
-    base = None if inputs.get("base") is None else job.store.runs(job.key).get(int(inputs["base"]))
+    base = _base_of(job, run)
     if base is None:
-        return None, str(inputs.get("why", ""))
-    if (came := _contents(run, plan)) is None or came != _contents(base, plan):
-        return None, "rows of the source have changed"
-    there = target_folder(run, plan)
-    if (files.names(there) or files.names(target_folder(base, plan))) and same_as(there) != base.folder.name:
-        return None, "rows of the target have changed"
-    for name in sorted({name for lookup in plan.lookups for name in lookup.references} | _books(plan)):
-        if not _equal(references_path(run, name), references_path(base, name)):
-            return None, f"the {name} records that lookups are resolved by have changed"
-    own = _added(job, base, plan.object)
+        return None, str(_inputs(run).get("why", ""))
+    if why := _why_other_rows(run, base, plan) or _why_other_target(run, base, plan):
+        return None, why
+    own = _added(job, plan.object, _inputs(base), _written_by(base))
     if own is not None and _names_any(_ids(run, plan), own):
         return None, "counterparts of its records have changed"
     return base, ""
@@ -87,38 +102,46 @@ def take_decisions(job: SyncJob, run: Run, plan: ObjectPlan) -> tuple[Run | None
 
     The defaults of the plan's lookups are target ids. What is found is kept for the stages that come after.
     """
+    now = [lookup for lookup in plan.lookups if not lookup.deferred]
+    written, defaults = _written(job, now), _defaults(plan)
     base, why = _same_decisions(job, run, plan)
     if base is not None:
         files.remove_tree(run.remap_folder(plan.object))
-        for name in files.names(base.remap_folder(plan.object)):
-            if name != "manifest.json":
-                files.copy(base.remap_folder(plan.object) / name, run.remap_folder(plan.object) / name)
-    defaults = _defaults(plan)
-    _note(run, plan.object, base, why, {"defaults": defaults} if defaults else {})
+        if has_sent(base, plan.object):
+            if not lay_rows(base, run, plan):
+                why, base = f"run {base.number} has not recorded where all its rows are", None
+        else:
+            for name in files.names(base.remap_folder(plan.object)):
+                if name != "manifest.json":
+                    files.copy(base.remap_folder(plan.object) / name, run.remap_folder(plan.object) / name)
+    _note(run, plan.object, base, why, {"id_maps": written, **({"defaults": defaults} if defaults else {})})
     return base, why
 
 
 def take_second_pass(job: SyncJob, run: Run, plan: ObjectPlan, rows: str) -> bool:
     """Give the rows of the second pass (a file `rows` of its folder) a place in this run, where they stand."""
-    base = taken_from(job, run, plan.object)
-    if base is None:
-        return False
-    there = base.folder / "relink" / plan.object / rows
-    if not files.exists(there):
-        why = f"run {base.number} has no second pass of it"
-    elif _names_added(job, run, base, plan, plan.deferred):
-        why = "counterparts of what its lookups point at have changed"
-    else:
-        files.copy(there, run.folder / "relink" / plan.object / rows)
-        _note(run, f"{plan.object}-relink", base, "", {})
-        return True
-    _note(run, f"{plan.object}-relink", None, why, {})
+    written = {"id_maps": _written(job, plan.deferred)}
+    base, why = taken_from(job, run, plan.object), "decisions were made anew"
+    if base is not None:
+        there, noted = base.folder / "relink" / plan.object / rows, _noted(base, f"{plan.object}-relink")
+        if not files.exists(there):
+            why = f"run {base.number} has no second pass of it"
+        elif _names_added(job, run, base, plan, plan.deferred, noted):
+            why = "counterparts of what its lookups point at have changed"
+        else:
+            if has_sent(base, plan.object):
+                lay_second_pass(base, run, plan, rows)
+            else:
+                files.copy(there, run.folder / "relink" / plan.object / rows)
+            _note(run, f"{plan.object}-relink", base, "", written)
+            return True
+    _note(run, f"{plan.object}-relink", None, why, written)
     return False
 
 
 def taken_from(job: SyncJob, run: Run, object: str) -> Run | None:
     """The run that the decisions on an object were taken from, or None where this one made them."""
-    noted = files.read_json(_path(run, object)) or {}
+    noted = _noted(run, object)
     return None if noted.get("from") is None else job.store.runs(job.key).get(int(noted["from"]))
 
 
@@ -132,6 +155,7 @@ def may_stand(job: SyncJob, run: Run, plan: ObjectPlan, names: Sequence[str]) ->
         base is None
         or job.options.thorough
         or (plan.has_relink and not files.exists(_path(run, f"{plan.object}-relink")))
+        or _is_other(base, plan)
     ):
         return ()
     if plan.has_relink and taken_from(job, run, f"{plan.object}-relink") is None:
@@ -150,7 +174,9 @@ def same_links(job: SyncJob, run: Run, plan: ObjectPlan) -> dict[str, int] | Non
     """How many lookups ended in each state, by the summary of the run that the decisions and the second pass were taken
     from; None where this run made either of them."""
     base = taken_from(job, run, plan.object)
-    if base is None or (plan.has_relink and taken_from(job, run, f"{plan.object}-relink") is None):
+    if base is None or _is_other(base, plan):
+        return None
+    if plan.has_relink and taken_from(job, run, f"{plan.object}-relink") is None:
         return None
     summary = base.summary()
     if summary is None:
@@ -159,7 +185,7 @@ def same_links(job: SyncJob, run: Run, plan: ObjectPlan) -> dict[str, int] | Non
 
 
 def still_stands(run: Run, plan: ObjectPlan) -> bool:
-    """True where the re-read of the target found it as it was when it was read to match."""
+    """True where the re-read of the target found it as it was when it was read to match, or found as it was left."""
     return same_as(verify_folder(run, plan)) == run.folder.name
 
 
@@ -193,19 +219,56 @@ def _base(job: SyncJob, run: Run) -> tuple[Run | None, str]:
     return base, ""
 
 
+def _base_of(job: SyncJob, run: Run) -> Run | None:
+    """The run that this one rests on, as it was noted."""
+    number = _inputs(run).get("base")
+    return None if number is None else job.store.runs(job.key).get(int(number))
+
+
+def _why_other_rows(run: Run, base: Run, plan: ObjectPlan) -> str:
+    """Why the rows of the source, or the references, are not those of `base`, in words; empty where they are."""
+    if (came := _contents(run, plan)) is None or came != _contents(base, plan):
+        return "rows of the source have changed"
+    for name in sorted({name for lookup in plan.lookups for name in lookup.references} | _books(plan)):
+        if not _equal(references_path(run, name), references_path(base, name)):
+            return f"the {name} records that lookups are resolved by have changed"
+    return ""
+
+
+def _why_other_target(run: Run, base: Run, plan: ObjectPlan) -> str:
+    """Why the object in the target is not as it was for `base`, in words; empty where it is."""
+    if same_as(left_folder(run, plan)) == base.folder.name:
+        return ""
+    if has_sent(base, plan.object):
+        return why_not_left(run, plan) or f"run {base.number} sent rows of it"
+    there, before = target_folder(run, plan), target_folder(base, plan)
+    unread = not (files.names(there) or files.names(before) or files.names(left_folder(base, plan)))
+    return "" if unread or same_as(there) == base.folder.name else "rows of the target have changed"
+
+
+def _is_other(base: Run, plan: ObjectPlan) -> bool:
+    """True where records that are ours in `base`, since it inserted them, are none of this run's business: updates are off."""
+    return not plan.update_existing and has_sent(base, plan.object)
+
+
+def _may_stand(base: Run, plan: ObjectPlan) -> bool:
+    """True where `base` left no record of the object that is to be sent."""
+    return set(states_of(base, plan.object)) <= STANDING | SENT
+
+
 def _same_decisions(job: SyncJob, run: Run, plan: ObjectPlan) -> tuple[Run | None, str]:
     base, why = same_rows(job, run, plan)
     if base is None:
         return None, why
-    states = set(base.audit(plan.object).states())
-    if not files.names(base.remap_folder(plan.object)) or not states <= STANDING:
-        return None, f"run {base.number} sent rows of it"
-    if _defaults(plan) != (files.read_json(_path(base, plan.object)) or {}).get("defaults", {}):
+    if not files.names(base.remap_folder(plan.object)) or not _may_stand(base, plan):
+        return None, f"rows of it were refused in run {base.number}"
+    noted = _noted(base, plan.object)
+    if _defaults(plan) != noted.get("defaults", {}):
         return None, "the default of a lookup is another record"
     anew = [name for name in plan.parents if job.in_phase(name) and taken_from(job, run, name) is None]
-    if anew and states & BY_PARENT:
+    if anew and BY_PARENT & set(states_of(base, plan.object)):
         return None, f"rows of it were blocked or dropped, and {anew[0]} was decided anew"
-    if _names_added(job, run, base, plan, [lookup for lookup in plan.lookups if not lookup.deferred]):
+    if _names_added(job, run, base, plan, [lookup for lookup in plan.lookups if not lookup.deferred], noted):
         return None, "counterparts of what its lookups point at have changed"
     return base, ""
 
@@ -221,22 +284,40 @@ def _contents(run: Run, plan: ObjectPlan) -> list[list[str]] | None:
     return found
 
 
-def _names_added(job: SyncJob, run: Run, base: Run, plan: ObjectPlan, lookups: Iterable[Lookup]) -> bool:
-    """True where a row points, by one of the lookups, at a record whose counterpart was written down since `base` looked."""
+def _written(job: SyncJob, lookups: Iterable[Lookup]) -> dict[str, int]:
+    """How far the id map of each object is written that the lookups may point at."""
+    id_map = job.store.idmap(job.plan.source_org_id, job.plan.target_org_id)
+    names = {name for lookup in lookups for name in (*lookup.parents, *lookup.others)}
+    return {name: id_map.sequence(name) for name in sorted(names)}
+
+
+def _written_by(run: Run) -> tuple[str, str, int]:
+    return run.job.template, run.job.phase, run.number
+
+
+def _names_added(
+    job: SyncJob, run: Run, base: Run, plan: ObjectPlan, lookups: Iterable[Lookup], noted: Mapping[str, Any]
+) -> bool:
+    """True where a row points, by one of the lookups, at a record whose counterpart was written down since `base` `noted` that."""
     for lookup in lookups:
         if lookup.kept:
             continue
+        # A level's parents are written down after its rows were decided, by the run itself.
+        but = _written_by(base) if waits_for_level(plan, lookup) else None
         for name in dict.fromkeys((*lookup.parents, *lookup.others)):
-            added = _added(job, base, name)
+            added = _added(job, name, noted, but)
             if added is not None and _names_any(_ids(run, plan, lookup.source.name), added):
                 return True
     return False
 
 
-def _added(job: SyncJob, base: Run, object: str) -> pl.LazyFrame | None:
-    """`source_id` of what was written into an id map since `base` looked at it; None where nothing was."""
-    known = _inputs(base).get("id_maps", {}).get(object)
-    return job.store.idmap(job.plan.source_org_id, job.plan.target_org_id).since(object, -1 if known is None else known)
+def _added(
+    job: SyncJob, object: str, noted: Mapping[str, Any], but: tuple[str, str, int] | None = None
+) -> pl.LazyFrame | None:
+    """`source_id` of what was written into an id map since its end was `noted`, not by the run `but`; None where nothing was."""
+    known = noted.get("id_maps", {}).get(object)
+    id_map = job.store.idmap(job.plan.source_org_id, job.plan.target_org_id)
+    return id_map.since(object, -1 if known is None else known, but)
 
 
 def _ids(run: Run, plan: ObjectPlan, column: str = "Id") -> pl.LazyFrame:
@@ -249,14 +330,6 @@ def _ids(run: Run, plan: ObjectPlan, column: str = "Id") -> pl.LazyFrame:
 
 def _names_any(ids: pl.LazyFrame, added: pl.LazyFrame) -> bool:
     return not ids.join(added, on="source_id", how="semi").head(1).collect().is_empty()
-
-
-def _pointed_at(plans: Iterable[ObjectPlan]) -> set[str]:
-    return {
-        name
-        for plan in plans
-        for name in (plan.object, *(name for lookup in plan.lookups for name in (*lookup.parents, *lookup.others)))
-    }
 
 
 def _books(plan: ObjectPlan) -> set[str]:
@@ -291,6 +364,10 @@ def _as_of(verdict: Verdict, run: Run, base: Run) -> Verdict:
 
 def _inputs(run: Run) -> dict[str, Any]:
     return files.read_json(run.folder / "carried" / "inputs.json") or {}
+
+
+def _noted(run: Run, name: str) -> dict[str, Any]:
+    return files.read_json(_path(run, name)) or {}
 
 
 def _note(run: Run, name: str, base: Run | None, why: str, more: dict[str, Any]) -> None:

@@ -37,6 +37,7 @@ FOLDERS: Mapping[Kind, tuple[str, ...]] = {
         "extract",
         "references",
         "target",
+        "left",
         "preflight",
         "mapped",
         "remap",

@@ -7,6 +7,7 @@ since, of several objects by one call (`SystemModstamp` is indexed). What others
 older stamp than it has: then a rollback leaves it alone, as it should.
 
     closing/<Object>/part-*.parquet   Id, SystemModstamp, LastModifiedDate, LastModifiedById (those there are)
+    closing/<Object>/base.json        where these are of all records of the object: what the next run may rest on (`left`)
     closing/<Object>/<step>.parquet   the same of what a retry or a heal wrote after the end
     closing/closed.json               the target's time, and the user that wrote
 """
@@ -21,6 +22,7 @@ import polars as pl
 from upath import UPath
 
 from isync_dagster.migration import reading
+from isync_dagster.migration.changes import SECOND, STAMP, remember
 from isync_dagster.migration.memory import memory
 from isync_dagster.migration.model import SyncJob
 from isync_dagster.migration.settling import user_id
@@ -67,12 +69,15 @@ def read_stamps(job: SyncJob, run: Run, healed: datetime | None = None) -> None:
             _read_all(job, run, plan)
             continue
         at, by_target = started
-        # What was still being sent as the check read, or came after it.
-        since = min((began for ended, began in sent if ended >= at), default=None)
-        if since is None:
-            _keep(run, plan, None)
+        # What was still being sent as the check read, or came after it; and what has the stamp of that very second, so that
+        # it might have been saved twice in it.
+        again = [min(began, by_target) for ended, began in sent if ended >= at]
+        if _any_since(run, plan, by_target - SECOND):
+            again.append(by_target - SECOND)
+        if again:
+            later.append((plan, min(again)))
         else:
-            later.append((plan, min(since, by_target)))
+            _keep(job, run, plan, None, by_target)
     if later:
         _read_later(job, run, later)
     looked = {"at": job.target.time_passed(), "by_worker": job.store.clock(), "user": user_id(job.target)}
@@ -97,12 +102,12 @@ def refresh_stamps(job: SyncJob, run: Run, *steps: str) -> None:
         where = "Id IN ({})".format(", ".join(f"'{value}'" for value in few))
         if len(few) > ASK_BY_ID:
             where = touched_since(run, [field.name for field in fields])
-        folder = _folder(run, plan.object) / f"reading-{steps[0]}"
+        folder = stamps_folder(run, plan.object) / f"reading-{steps[0]}"
         files.remove_tree(folder)
         target = plan.target_object
         reading.read(job, job.target, object=target, fields=fields, where=where, folder=folder, stage="closing")
         rows = reading.scan(folder, fields).join(wrote, on="Id", how="semi")
-        files.write_parquet(_folder(run, plan.object) / f"{steps[0]}.parquet", rows)
+        files.write_parquet(stamps_folder(run, plan.object) / f"{steps[0]}.parquet", rows)
         files.remove_tree(folder)
 
 
@@ -111,10 +116,15 @@ def closed(run: Run) -> dict[str, Any] | None:
     return files.read_json(run.folder / "closing" / "closed.json")
 
 
+def stamps_folder(run: Run, object: str) -> UPath:
+    """Where the stamps of an object's records lie."""
+    return run.folder / "closing" / object
+
+
 def stamps_of(run: Run, object: str) -> pl.LazyFrame:
     """Id and the stamps (`STAMPS`) of an object's records at the end of the run; null where the object lacks one."""
     schema = {"Id": pl.String(), **{name: dtype(field) for name, field in STAMPS.items()}}
-    folder = _folder(run, object)
+    folder = stamps_folder(run, object)
     found = files.scan(folder / "part-*.parquet", schema)
     later = [name for name in files.names(folder) if name.endswith(".parquet") and not name.startswith("part-")]
     if not later:
@@ -159,10 +169,6 @@ def _was_written(run: Run, plan: ObjectPlan) -> bool:
     return any(part != "remap" for part in run.audit(plan.object).parts())
 
 
-def _folder(run: Run, object: str) -> UPath:
-    return run.folder / "closing" / object
-
-
 def _sendings(run: Run) -> list[tuple[datetime, datetime]]:
     """Of each chunk of the run's ledgers: when it was last written to, by the worker's clock; when it was first sent, by the target's."""
     found: list[tuple[datetime, datetime]] = []
@@ -192,7 +198,7 @@ def _read_all(job: SyncJob, run: Run, plan: ObjectPlan) -> None:
         object=plan.target_object,
         fields=fields,
         where=touched_since(run, [field.name for field in fields]),
-        folder=_folder(run, plan.object),
+        folder=stamps_folder(run, plan.object),
         stage="closing",
     )
 
@@ -207,6 +213,7 @@ def _read_later(job: SyncJob, run: Run, later: list[tuple[ObjectPlan, datetime]]
             asked.append((plan, fields, where))
         else:
             _read_all(job, run, plan)
+    looked = job.target.time_passed()
     texts = [
         f"SELECT {', '.join(field.name for field in fields)} FROM {plan.target_object} WHERE {where}"
         for plan, fields, where in asked
@@ -215,29 +222,43 @@ def _read_later(job: SyncJob, run: Run, later: list[tuple[ObjectPlan, datetime]]
 
     def keep(plan: ObjectPlan, fields: tuple[Field, ...], where: str, rows: pl.DataFrame | int) -> None:
         if isinstance(rows, pl.DataFrame):
-            _keep(run, plan, typed(rows.select([field.name for field in fields]).lazy(), fields), rows.height)
+            seen = typed(rows.select([field.name for field in fields]).lazy(), fields)
+            _keep(job, run, plan, seen, looked, rows.height)
             return
-        folder = _folder(run, plan.object) / "later"
+        folder = stamps_folder(run, plan.object) / "later"
         target = plan.target_object
         read = reading.read(
             job, job.target, object=target, fields=fields, where=where, folder=folder, stage="closing", at_least=rows
         )
-        _keep(run, plan, reading.scan(folder, fields), read.rows)
+        _keep(job, run, plan, reading.scan(folder, fields), looked, read.rows)
         files.remove_tree(folder)
 
     kept = [partial(keep, *item, rows) for item, rows in zip(asked, answers, strict=True)]
     side_by_side(kept, "closing")
 
 
-def _keep(run: Run, plan: ObjectPlan, later: pl.LazyFrame | None, rows: int = 0) -> None:
+def _any_since(run: Run, plan: ObjectPlan, since: datetime) -> bool:
+    """True where a record that the check read has a stamp of then or later."""
+    found = files.scan(verify_folder(run, plan) / "part-*.parquet", {STAMP: dtype(STAMPS[STAMP])})
+    return not found.filter(pl.col(STAMP) >= since).head(1).collect().is_empty()
+
+
+def _keep(
+    job: SyncJob, run: Run, plan: ObjectPlan, later: pl.LazyFrame | None, looked: datetime, rows: int = 0
+) -> None:
     """Keep the stamps of the object's records as its check read them, but for those that were read `later` (`rows`).
 
-    Also of records that the run did not write: who asks looks for what it wrote.
+    Also of records that the run did not write: who asks looks for what it wrote. The next run may rest on them: they are
+    what there was when they were `looked` at, by the target's clock.
     """
     schema = {"Id": pl.String(), **{name: dtype(field) for name, field in STAMPS.items()}}
     # The stamps alone: they are kept longer than the values that a check has read.
     known = files.scan(verify_folder(run, plan) / "part-*.parquet", schema)
     if later is not None:
         known = pl.concat([known.join(later, on="Id", how="anti"), later], how="diagonal")
+    folder = stamps_folder(run, plan.object)
     with memory().share(rows * ROW_BYTES):
-        files.write_parquet(_folder(run, plan.object) / "part-00000.parquet", known)
+        kept = files.write_parquet(folder / "part-00000.parquet", known)
+    remember(job, folder, (ID, *stamp_fields(job, plan.target_object)), looked)
+    told = reading.Reading(folder, kept, 0, 0.0, 0, f"{plan.target_object} at the end of the run", kept, "the checks")
+    files.write_json(folder / "manifest.json", told.to_json())

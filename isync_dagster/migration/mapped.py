@@ -25,7 +25,7 @@ from upath import UPath
 from isync_dagster.errors import DataError
 from isync_dagster.migration import reading
 from isync_dagster.migration.model import SyncJob
-from isync_dagster.migration.target import ID, target_rows
+from isync_dagster.migration.target import ID, known_now
 from isync_dagster.migration.target import described as described_now
 from isync_dagster.plan.model import Lookup, MappedGone, ObjectPlan
 from isync_dagster.records.words import decision
@@ -157,6 +157,7 @@ def _prove(job: SyncJob, run: Run, object: str, folder: UPath, step: str) -> dic
         files.remove_tree(folder)
         if not step and job.in_phase(object):
             files.remove_tree(run.folder / "target" / object)
+            files.remove_tree(run.folder / "left" / object)
         raise _refusal(job, object, gone)
     files.write_parquet(folder / "gone.parquet", findings)
     return _bury(job, run, object, findings, policy, step)
@@ -172,7 +173,7 @@ def _gone(job: SyncJob, run: Run, object: str, target: str, id_map: IdMap, folde
     own = (pl.col("template") == run.job.template) & (pl.col("phase") == run.job.phase) & (pl.col("run") == run.number)
     plan = _plan_of(job, object)
     if not step and plan is not None and plan.target_object == target and job.in_phase(object):
-        there = target_rows(job, run, plan).select("Id")
+        there = known_now(job, run, plan)
     else:
         reading.read(job, job.target, object=target, fields=(ID,), folder=folder / "there", stage="match")
         there = reading.scan(folder / "there", (ID,))

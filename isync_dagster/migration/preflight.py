@@ -14,9 +14,10 @@ import polars as pl
 from upath import UPath
 
 from isync_dagster.errors import PreflightError
-from isync_dagster.migration.carried import note_inputs, same_rows
+from isync_dagster.migration.carried import look_at_left, note_inputs, same_rows
 from isync_dagster.migration.drift import check_drift
 from isync_dagster.migration.extract import extracted
+from isync_dagster.migration.left import is_left
 from isync_dagster.migration.lookup_filters import KIND, Judged, judged_filters
 from isync_dagster.migration.model import Outcome, SyncJob
 from isync_dagster.migration.outcomes import Measure, kept, measured
@@ -69,9 +70,11 @@ def _preflight(job: SyncJob, run: Run, measure: Measure) -> Outcome:
     notes: list[str] = []
     for plan in plans:
         check_drift(job, plan, "target")
-    # Where the match key holds no lookup (see `_object_findings`).
-    read_target(job, run, [plan for plan in plans if not any(part.is_lookup for part in plan.match_key)])
     note_inputs(job, run)
+    look_at_left(job, run, plans)
+    # Where the match key holds no lookup (see `_object_findings`).
+    early = (plan for plan in plans if not any(part.is_lookup for part in plan.match_key))
+    read_target(job, run, [plan for plan in early if not is_left(run, plan)])
     for plan in plans:
         for row, blocks in _object_findings(job, run, plan, rows[plan.object], notes):
             table.append(row)

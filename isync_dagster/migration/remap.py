@@ -13,6 +13,7 @@ from isync_dagster.migration.carried import ABOUT_BEFORE, anew_or_taken, take_de
 from isync_dagster.migration.contention import measure_order, sorted_by, told
 from isync_dagster.migration.decisions import waits_for_level, write_decided
 from isync_dagster.migration.extract import extracted
+from isync_dagster.migration.left import has_sent, is_left
 from isync_dagster.migration.mapped import prove, prove_lookups
 from isync_dagster.migration.model import Outcome, Progress, SyncJob
 from isync_dagster.migration.outcomes import Measure, columns_of, counts_by, kept, measured, preview_of
@@ -21,7 +22,7 @@ from isync_dagster.migration.references import default_target_id
 from isync_dagster.migration.runs import current_run
 from isync_dagster.migration.slicing import part_name
 from isync_dagster.migration.stopping import guarded
-from isync_dagster.migration.target import known_fields, target_rows
+from isync_dagster.migration.target import known_fields, read_target, target_rows
 from isync_dagster.migration.writing import claimed, hold_target
 from isync_dagster.plan.model import ObjectPlan, Policy
 from isync_dagster.records.relink import WRITTEN
@@ -100,12 +101,14 @@ def remap_rows(job: SyncJob, run: Run, plan: ObjectPlan, measure: Measure) -> Ou
     rows being written by then.
     """
     job.progress(Progress(plan.object, "remap", "resolving references"))
-    there = target_rows(job, run, plan)
+    if not is_left(run, plan):
+        read_target(job, run, [plan])
     gone = prove(job, run, plan.object)
     prove_lookups(job, run, [lookup for lookup in plan.lookups if not lookup.deferred and not lookup.kept])
     base, why = take_decisions(job, run, plan)
     if base is not None:
         return _as_before(run, plan, base, measure)
+    there = target_rows(job, run, plan)
     source = extracted(run, plan)
     order = measure_order(job, run, plan, source)
     rows = write_decided(job, run, plan, source, there, sorted_by(order, plan))
@@ -147,6 +150,14 @@ def _as_before(run: Run, plan: ObjectPlan, base: Run, measure: Measure) -> Outco
     """What remap recorded of the run that the decisions were taken from, as this run's own."""
     before = remap_outcome(base, plan.object)
     notes = (note for note in before.notes if not note.startswith(ABOUT_BEFORE))
+    if has_sent(base, plan.object):
+        rows = remap_rows_of(run, plan.object)
+        own = [name for name in rows.collect_schema().names() if not name.startswith("_")]
+        before = replace(
+            before,
+            states=counts_by(rows, "_decision"),
+            preview=preview_of(rows.select("_source_id", "_decision", "_target_id", *own)),
+        )
     return replace(
         before,
         run=run.number,

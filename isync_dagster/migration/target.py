@@ -97,9 +97,23 @@ def target_folder(run: Run, plan: ObjectPlan) -> UPath:
     return run.folder / "target" / plan.object
 
 
+def left_folder(run: Run, plan: ObjectPlan) -> UPath:
+    """Where the stamps of the target's rows lie that the run before has left as they are (`left`): then none are read to match."""
+    return run.folder / "left" / plan.object
+
+
 def known_before(run: Run, plan: ObjectPlan) -> pl.LazyFrame:
-    """`Id` of the target's rows as they were read to match, before the run sent any row of the object."""
+    """`Id` of the target's rows as they were before the run sent any row of the object."""
+    if reading.recorded(target_folder(run, plan)) is None and reading.recorded(left_folder(run, plan)) is not None:
+        return reading.scan(left_folder(run, plan), (ID,))
     return reading.scan(target_folder(run, plan), match_fields(plan)).select("Id")
+
+
+def known_now(job: SyncJob, run: Run, plan: ObjectPlan) -> pl.LazyFrame:
+    """As `known_before`; the rows are read to match where nothing is known of them yet."""
+    if reading.recorded(left_folder(run, plan)) is None:
+        read_target(job, run, [plan])
+    return known_before(run, plan)
 
 
 def reread(
@@ -141,9 +155,15 @@ def as_matched(job: SyncJob, run: Run, plan: ObjectPlan) -> bool:
 
 
 def _matched(job: SyncJob, run: Run, plan: ObjectPlan) -> tuple[tuple[Field, ...], Base | None]:
-    """The fields that are read to match, and that read of the run; None where there is none, or checks are to look anew."""
+    """The fields that are read to match, or stamps where those suffice, and that read of the run; None where there is none, or
+    checks are to look anew."""
     fields = stamped(job, plan.target_object, match_fields(plan))
-    return fields, None if job.options.thorough else base_in(target_folder(run, plan), plan.target_object, fields)
+    if job.options.thorough:
+        return fields, None
+    if reading.recorded(target_folder(run, plan)) is None and reading.recorded(left_folder(run, plan)) is not None:
+        fields = (ID, *stamp_fields(job, plan.target_object))
+        return fields, base_in(left_folder(run, plan), plan.target_object, fields)
+    return fields, base_in(target_folder(run, plan), plan.target_object, fields)
 
 
 def stamp_fields(job: SyncJob, target_object: str) -> tuple[Field, ...]:

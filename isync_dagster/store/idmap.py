@@ -11,6 +11,7 @@ import polars as pl
 
 from isync_dagster.store import files
 from isync_dagster.store.durable import AT, DurableLog
+from isync_dagster.store.layout import batch
 
 COLUMNS = {
     "source_id": pl.String(),
@@ -119,16 +120,17 @@ class IdMap(DurableLog):
         """How far the map of `object` is written: the newest part's number, 0 where there is none."""
         return max((sequence for _, _, sequence, _ in self._parts(object)), default=0)
 
-    def since(self, object: str, sequence: int) -> pl.LazyFrame | None:
+    def since(self, object: str, sequence: int, but: tuple[str, str, int] | None = None) -> pl.LazyFrame | None:
         """`source_id` of the records of `object` that have another counterpart than at that number, or none any more.
 
-        None where nothing was written since. What was written once more as it stood is no change; no more is held than what
-        was written since.
+        None where nothing was written since; what the run `but` (template, phase, number) wrote does not count. What was
+        written once more as it stood is no change; no more is held than what was written since.
         """
-        parts = self._parts(object)
-        if all(number <= sequence for _, _, number, _ in parts):
+        own = None if but is None else batch(*but)
+        parts = [path for run, _, number, path in self._parts(object) if number > sequence and run != own]
+        if not parts:
             return None
-        ids = files.scan_files([path for _, _, number, path in parts if number > sequence], self._schema())
+        ids = files.scan_files(parts, self._schema())
         now = self.read(object, ids.select("source_id").unique()).select("source_id", "target_id")
         rows = self.history(object).filter(pl.col("_sequence") <= sequence)
         before = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -64,12 +65,13 @@ class Bench:
             _snapshot(self.target_client, [renamed.get(name, name) for name in names]),
         )
 
-    def run(self, plan: Plan) -> list[Summary]:
-        """Every phase from extract to finish, in order."""
-        return [self.run_phase(plan, phase.name) for phase in plan.phases]
+    def run(self, plan: Plan, pause: float = 0) -> list[Summary]:
+        """Every phase from extract to finish, in order; `pause` as for `run_phase`."""
+        return [self.run_phase(plan, phase.name, pause) for phase in plan.phases]
 
-    def run_phase(self, plan: Plan, phase: str) -> Summary:
-        """One phase: all extracts, the gate, then object by object, the second pass, every check."""
+    def run_phase(self, plan: Plan, phase: str, pause: float = 0) -> Summary:
+        """One phase: all extracts, the gate, then object by object, the second pass, every check; before the end of the run a
+        `pause` of so many seconds, as there is one wherever there are many rows."""
         job = SyncJob(plan, phase, self.source_client, self.target_client, self.store, opened_by="test")
         objects = plan.objects_in(phase)
         for item in objects:
@@ -85,6 +87,7 @@ class Bench:
             check_conservation(job, item.object)
             check_rejected_rows(job, item.object)
             verify_target(job, item.object)
+        time.sleep(pause)
         return finish(job)
 
     def id_map(self, plan: Plan) -> pl.DataFrame:

@@ -24,6 +24,7 @@ from isync_dagster.local_org.seeds.dataset import DataSet, apply
 from isync_dagster.local_org.seeds.notation import linked, sobject
 from isync_dagster.local_org.server import Served
 from isync_dagster.migration.checks import check_conservation, check_rejected_rows, verify_target
+from isync_dagster.migration.closing import stamps_folder
 from isync_dagster.migration.extract import extract
 from isync_dagster.migration.finish import finish
 from isync_dagster.migration.load import load
@@ -39,6 +40,7 @@ from isync_dagster.salesforce.orgs import OrgConfig
 from isync_dagster.salesforce.tuning import Tuning
 from isync_dagster.schema.model import RecordTypeInfo, SObject
 from isync_dagster.schema.snapshot import Snapshot
+from isync_dagster.store import files
 from isync_dagster.store.runs import Run
 from isync_dagster.store.store import Store
 from isync_dagster.template import Template, parse_template
@@ -547,6 +549,12 @@ def current(job: SyncJob) -> Run:
     run = job.store.runs(job.key).latest()
     assert run is not None
     return run
+
+
+def forget_end(job: SyncJob) -> None:
+    """As if the newest run had not looked at all records at its end: the next one reads the target to match."""
+    for item in job.plan.objects:
+        files.remove(stamps_folder(current(job), item.object) / "base.json")
 
 
 def send(job: SyncJob) -> dict[tuple[str, str], Outcome]:

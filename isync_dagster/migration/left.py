@@ -1,0 +1,161 @@
+"""Objects that stand in the target as the run before left them: told by stamps, without reading a value.
+
+The end of a run keeps the stamps of all records of an object that it wrote to (`closing`). Where none but the run itself
+saved any of them while it ran, its checks found there what was sent, and the stamps are still the same, the target
+holds what the run put there: nothing of it is read to be compared, and what was inserted is identical now.
+
+    left/<Object>/part-*.parquet   Id and stamps, beside them what a later run may rest on (`changes`)
+    left/<Object>/why.json         why the object is not as it was left
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+
+import polars as pl
+
+from isync_dagster.migration import reading
+from isync_dagster.migration.changes import SECOND, STAMP, Base, base_in, lay, same_as
+from isync_dagster.migration.closing import AROUND, closed, sending_windows, stamps_folder
+from isync_dagster.migration.memory import memory
+from isync_dagster.migration.model import State, SyncJob
+from isync_dagster.migration.target import ID, left_folder, stamp_fields, target_folder
+from isync_dagster.plan.model import ObjectPlan
+from isync_dagster.records.standing import standing, standing_late
+from isync_dagster.records.undo import STAMPS, within
+from isync_dagster.report.summary import summary_from_json
+from isync_dagster.store import files
+from isync_dagster.store.runs import Run
+
+SENT = frozenset({State.INSERTED, State.UPDATED})
+"""States of records that a run wrote, and that are identical for the next."""
+ID_BYTES = 150
+"""What a pair of ids takes while rows are given theirs."""
+
+
+def states_of(run: Run, object: str) -> dict[str, int]:
+    """Records of an object by state, as a closed run's summary has them; empty where it has none."""
+    data = run.summary()
+    found = () if data is None else summary_from_json(data).objects
+    return next((dict(item.states) for item in found if item.object == object), {})
+
+
+def has_sent(run: Run, object: str) -> bool:
+    """True where a closed run wrote records of the object."""
+    return any(states_of(run, object).get(state) for state in SENT)
+
+
+def verdicts_of(plan: ObjectPlan) -> tuple[str, ...]:
+    """The checks that look at the object in the target."""
+    return ("record_count", "relationships", *(("relinked",) if plan.has_relink else ()), "fields", "totals")
+
+
+def look(job: SyncJob, run: Run, base: Run, plans: Iterable[ObjectPlan]) -> None:
+    """Ask of all `plans` together whether they stand as `base` left them; once a run.
+
+    Nothing is asked about an object whose rows `base` read to match and did not write: these tell more (`changes`).
+    """
+    asked = []
+    for plan in plans:
+        folder = left_folder(run, plan)
+        if reading.recorded(folder) is not None or files.exists(folder / "why.json"):
+            continue
+        found = _noted(job, base, plan)
+        if isinstance(found, str):
+            files.write_json(folder / "why.json", {"why": found})
+        elif found is not None:
+            asked.append((found, plan, folder))
+    told = lay(job, asked)
+    for _, _, folder in asked:
+        why = told.get(folder)
+        if why is None and same_as(folder) != base.folder.name:
+            files.remove_tree(folder)
+            why = f"records of it were saved or removed since run {base.number}"
+        if why is not None:
+            files.write_json(folder / "why.json", {"why": why})
+
+
+def is_left(run: Run, plan: ObjectPlan) -> bool:
+    """True where the object stands as the run before left it."""
+    return same_as(left_folder(run, plan)) is not None
+
+
+def why_not_left(run: Run, plan: ObjectPlan) -> str:
+    """Why the object does not stand as it was left, in words; empty where that was not asked."""
+    return str((files.read_json(left_folder(run, plan) / "why.json") or {}).get("why", ""))
+
+
+def lay_rows(base: Run, run: Run, plan: ObjectPlan) -> bool:
+    """Write the decided rows of `base`, which sent some, as this run's; False where an inserted one has no target id."""
+    folder = run.remap_folder(plan.object)
+    late = base.folder / "relink" / plan.object / "part-00000.parquet"
+    wrote = pl.col("state").is_in([State.INSERTED, State.UPDATED]) & (pl.col("stage") == "load")
+    log = base.audit(plan.object).read().filter(wrote & pl.col("target_id").is_not_null())
+    for name in files.names(base.remap_folder(plan.object)):
+        if not name.startswith("part-"):
+            continue
+        rows = files.scan(base.remap_folder(plan.object) / name)
+        mine = rows.select(source_id="_source_id")
+        count = int(rows.select(pl.len()).collect().item())
+        # Of the log, and of the second pass, only what the part names is held.
+        ids = log.select("source_id", "target_id").join(mine, on="source_id", how="semi")
+        again = None
+        if files.exists(late):
+            again = files.scan(late).join(mine, left_on="_source_id", right_on="source_id", how="semi")
+        with memory().share(count * ID_BYTES):
+            written = files.write_parquet(folder / name, standing(rows, plan, ids, again))
+        arrived = pl.col("_decision").cast(pl.String).is_in(["identical", "existing"])
+        lost = files.scan(folder / name).filter(arrived & pl.col("_target_id").is_null())
+        if written != count or not lost.head(1).collect().is_empty():
+            return False
+    return True
+
+
+def lay_second_pass(base: Run, run: Run, plan: ObjectPlan, rows: str) -> None:
+    """Write the rows of the second pass of `base` (a file `rows` of its folder), which was sent, as this run's."""
+    late = files.scan(base.folder / "relink" / plan.object / rows)
+    files.write_parquet(run.folder / "relink" / plan.object / rows, standing_late(late, plan))
+
+
+# ── how ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _noted(job: SyncJob, base: Run, plan: ObjectPlan) -> Base | str | None:
+    """The stamps at the end of `base`, where all that was saved was saved by it; why they do not serve, in words; None where
+    rows of the object were read to match and nothing was sent."""
+    fields = (ID, *stamp_fields(job, plan.target_object))
+    if not has_sent(base, plan.object):
+        if reading.recorded(target_folder(base, plan)) is not None or not is_left(base, plan):
+            return None
+        return (
+            base_in(left_folder(base, plan), plan.target_object, fields) or f"run {base.number} kept other stamps of it"
+        )
+    if {field.name for field in fields} < set(STAMPS):
+        return "the object does not tell when and by whom a record was saved"
+    end = closed(base)
+    found = base_in(stamps_folder(base, plan.object), plan.target_object, fields)
+    if end is None or found is None:
+        return f"run {base.number} has not looked at all its records at its end"
+    for name in verdicts_of(plan):
+        verdict = files.read_json(base.layout.verdict(plan.object, name))
+        if verdict is None or not verdict["passed"]:
+            return f"the check {name} did not pass in run {base.number}"
+    if _by_others(base, plan, found, str(end["user"])):
+        return f"somebody else saved records of it while run {base.number} was under way"
+    return found
+
+
+def _by_others(base: Run, plan: ObjectPlan, noted: Base, user: str) -> bool:
+    """True where a record was saved since `base` read the object to match, by another user or while it sent nothing."""
+    windows = sending_windows(base)
+    read = files.read_json(target_folder(base, plan) / "base.json")
+    # Where nothing was read, nothing that was there matched: whatever was saved before is of no matter.
+    began = min(base.t0, base.opened_at) - AROUND if read is None else datetime.fromisoformat(read["since"])
+    old = pl.lit(began - SECOND)
+    saved, by_hand = pl.col(STAMP), pl.col("LastModifiedDate")
+    ours = within(saved, windows) & (
+        (by_hand < old) | ((pl.col("LastModifiedById") == user) & within(by_hand, windows))
+    )
+    strange = noted.scan().filter(~((saved < old) | ours).fill_null(False))
+    return not strange.head(1).collect().is_empty()
