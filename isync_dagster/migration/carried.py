@@ -105,10 +105,12 @@ def take_decisions(job: SyncJob, run: Run, plan: ObjectPlan) -> tuple[Run | None
     now = [lookup for lookup in plan.lookups if not lookup.deferred]
     written, defaults = _written(job, now), _defaults(plan)
     base, why = _same_decisions(job, run, plan)
+    # What an attempt that was cut off has left there is of no use.
+    files.remove_tree(run.remap_folder(plan.object))
     if base is not None:
-        files.remove_tree(run.remap_folder(plan.object))
         if has_sent(base, plan.object):
             if not lay_rows(base, run, plan):
+                files.remove_tree(run.remap_folder(plan.object))
                 why, base = f"run {base.number} has not recorded where all its rows are", None
         else:
             for name in files.names(base.remap_folder(plan.object)):

@@ -14,12 +14,14 @@ from collections.abc import Iterable
 from datetime import datetime
 
 import polars as pl
+from upath import UPath
 
 from isync_dagster.migration import reading
 from isync_dagster.migration.changes import SECOND, STAMP, Base, base_in, lay, same_as
 from isync_dagster.migration.closing import AROUND, closed, sending_windows, stamps_folder
 from isync_dagster.migration.memory import memory
 from isync_dagster.migration.model import State, SyncJob
+from isync_dagster.migration.slicing import beside_name
 from isync_dagster.migration.target import ID, left_folder, stamp_fields, target_folder
 from isync_dagster.plan.model import ObjectPlan
 from isync_dagster.records.standing import standing, standing_late
@@ -87,29 +89,42 @@ def why_not_left(run: Run, plan: ObjectPlan) -> str:
 
 
 def lay_rows(base: Run, run: Run, plan: ObjectPlan) -> bool:
-    """Write the decided rows of `base`, which sent some, as this run's; False where an inserted one has no target id."""
-    folder = run.remap_folder(plan.object)
+    """Give the decided rows of `base`, which sent some, a place in this run, with what is other by now beside them; False where
+    an inserted one has no target id."""
+    folder, place = base.remap_folder(plan.object), run.remap_folder(plan.object)
+    for name in files.names(folder):
+        if name != "manifest.json":
+            files.copy(folder / name, place / name)
     late = base.folder / "relink" / plan.object / "part-00000.parquet"
     wrote = pl.col("state").is_in([State.INSERTED, State.UPDATED]) & (pl.col("stage") == "load")
     log = base.audit(plan.object).read().filter(wrote & pl.col("target_id").is_not_null())
-    for name in files.names(base.remap_folder(plan.object)):
-        if not name.startswith("part-"):
-            continue
-        rows = files.scan(base.remap_folder(plan.object) / name)
-        mine = rows.select(source_id="_source_id")
-        count = int(rows.select(pl.len()).collect().item())
+    ids = log.select("source_id", "target_id")
+    parts = [name for name in files.names(folder) if name.startswith("part-")]
+    counts = {name: int(files.scan(folder / name).select(pl.len()).collect().item()) for name in parts}
+    if memory().slices(sum(counts.values()) * ID_BYTES) == 1:
+        with memory().share(sum(counts.values()) * ID_BYTES):
+            # The log is read once for all parts.
+            ids = ids.collect(engine="streaming").lazy()
+            return all(_lay_part(place, name, counts[name], plan, ids, late) for name in parts)
+    for name in parts:
         # Of the log, and of the second pass, only what the part names is held.
-        ids = log.select("source_id", "target_id").join(mine, on="source_id", how="semi")
-        again = None
-        if files.exists(late):
-            again = files.scan(late).join(mine, left_on="_source_id", right_on="source_id", how="semi")
-        with memory().share(count * ID_BYTES):
-            written = files.write_parquet(folder / name, standing(rows, plan, ids, again))
-        arrived = pl.col("_decision").cast(pl.String).is_in(["identical", "existing"])
-        lost = files.scan(folder / name).filter(arrived & pl.col("_target_id").is_null())
-        if written != count or not lost.head(1).collect().is_empty():
-            return False
+        mine = files.scan(place / name).select(source_id="_source_id")
+        with memory().share(counts[name] * ID_BYTES):
+            if not _lay_part(place, name, counts[name], plan, ids.join(mine, on="source_id", how="semi"), late):
+                return False
     return True
+
+
+def _lay_part(place: UPath, name: str, count: int, plan: ObjectPlan, ids: pl.LazyFrame, late: UPath) -> bool:
+    rows = files.scan(place / name)
+    again = None
+    if files.exists(late):
+        mine = rows.select("_source_id")
+        again = files.scan(late).join(mine, on="_source_id", how="semi")
+    written = files.write_parquet(place / beside_name(name), standing(rows, plan, ids, again))
+    arrived = pl.col("_decision").cast(pl.String).is_in(["identical", "existing"])
+    lost = files.scan(place / beside_name(name)).filter(arrived & pl.col("_target_id").is_null())
+    return written == count and lost.head(1).collect().is_empty()
 
 
 def lay_second_pass(base: Run, run: Run, plan: ObjectPlan, rows: str) -> None:

@@ -20,7 +20,7 @@ from isync_dagster.migration.outcomes import Measure, columns_of, counts_by, kep
 from isync_dagster.migration.preflight import require_preflight
 from isync_dagster.migration.references import default_target_id
 from isync_dagster.migration.runs import current_run
-from isync_dagster.migration.slicing import part_name
+from isync_dagster.migration.slicing import part_name, read_parts
 from isync_dagster.migration.stopping import guarded
 from isync_dagster.migration.target import known_fields, read_target, target_rows
 from isync_dagster.migration.writing import claimed, hold_target
@@ -66,8 +66,7 @@ def remapped(run: Run, object: str) -> pl.LazyFrame:
 
 def remap_rows_of(run: Run, object: str) -> pl.LazyFrame:
     """The rows of an object as remap, or a scan, wrote them, in their order; `StoreError` where there are none."""
-    folder = run.remap_folder(object)
-    return files.scan([folder / name for name in files.names(folder) if name.startswith("part-")])
+    return read_parts(run.remap_folder(object))
 
 
 def has_rows(run: Run, object: str) -> bool:

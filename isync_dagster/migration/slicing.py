@@ -103,3 +103,22 @@ def write_parts(folder: UPath, parts: list[pl.LazyFrame], share: int = 0) -> int
 def part_name(number: int) -> str:
     """The name of a part: in the order of names is the order of rows."""
     return f"part-{number:05d}.parquet"
+
+
+def read_parts(folder: UPath) -> pl.LazyFrame:
+    """The rows of the parts of `folder`, in their order: where a part has columns beside it (`beside_name`), with those in place of
+    its own. `StoreError` where there are none."""
+    names = files.names(folder)
+    parts = [name for name in names if name.startswith("part-")]
+    if not any(beside_name(name) in names for name in parts):
+        return files.scan([folder / name for name in parts])
+    frames = []
+    for name in parts:
+        rows, other = files.scan(folder / name), files.scan(folder / beside_name(name))
+        frames.append(pl.concat([rows.drop(other.collect_schema().names()), other], how="horizontal"))
+    return pl.concat(frames)
+
+
+def beside_name(part: str) -> str:
+    """The file that holds columns of a part which is shared with another run and has others there, row by row."""
+    return part.replace("part-", "beside-")

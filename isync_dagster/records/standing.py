@@ -21,17 +21,30 @@ def settled(plan: ObjectPlan) -> str:
 
 
 def standing(rows: pl.LazyFrame, plan: ObjectPlan, ids: pl.LazyFrame, late: pl.LazyFrame | None) -> pl.LazyFrame:
-    """`rows` (decided and sent) as they are decided where nothing has changed since, in their order.
+    """The columns of `rows` (decided and sent) that are others where nothing has changed since, in the order of `rows`.
 
-    `ids` (`source_id`, `target_id`, one row a source id) are the records that were inserted; `late` is the second pass
-    of the run (`records.relink.relink`), None where the object has none. What was sent is identical (existing where updates
-    are off), by the id map; `_now.F` of what the second pass writes is what it has left there. An inserted row that `ids` lacks keeps its null
+    `ids` (`source_id`, `target_id`, one row a source id) are the records that were inserted; `late` is the second pass of
+    the run (`records.relink.relink`), None where the object has none. `_decision` of what was sent is identical (existing
+    where updates are off) and `_matched_by` the id map; `_target_id` is where it went, `_changed` empty, `_now.F` of what
+    the second pass writes what it has left there, any other `_now.F` null. An inserted row that `ids` lacks keeps its null
     `_target_id`: it never arrived, and such a frame must not be used.
     """
+    known = rows.collect_schema().names()
+    now = [name for name in known if name.startswith("_now.")]
+    names = [lookup.target.name for lookup in late_lookups(plan)]
+    wanted = [
+        "_source_id",
+        "_decision",
+        "_target_id",
+        "_matched_by",
+        "_changed",
+        *now,
+        *(i.target for i in plan.staged),
+    ]
+    rows = rows.select(name for name in dict.fromkeys(wanted) if name in known)
     arrived = ids.select(_source_id="source_id", _there="target_id")
     rows = rows.join(arrived, on="_source_id", how="left", maintain_order="left")
-    rows = rows.with_columns(_target_id=pl.coalesce("_target_id", "_there")).drop("_there")
-    names = [lookup.target.name for lookup in late_lookups(plan)]
+    rows = rows.with_columns(_target_id=pl.coalesce("_target_id", "_there"))
     if late is not None and names:
         filled = late.select(
             "_source_id",
@@ -39,10 +52,8 @@ def standing(rows: pl.LazyFrame, plan: ObjectPlan, ids: pl.LazyFrame, late: pl.L
             *(pl.col(f"_link.{name}").alias(f"_late_link.{name}") for name in names),
         )
         rows = rows.join(filled, on="_source_id", how="left", maintain_order="left")
-        rows = rows.with_columns(
-            _left(name, pl.col(f"_late.{name}"), pl.col(f"_late_link.{name}")) for name in names
-        ).select(pl.exclude(r"^_late(_link)?\..*$"))
-    return _identical(rows, plan)
+        rows = rows.with_columns(_left(name, pl.col(f"_late.{name}"), pl.col(f"_late_link.{name}")) for name in names)
+    return _settled(rows, plan).select("_decision", "_target_id", "_matched_by", "_changed", *now)
 
 
 def standing_late(rows: pl.LazyFrame, plan: ObjectPlan) -> pl.LazyFrame:
@@ -50,7 +61,7 @@ def standing_late(rows: pl.LazyFrame, plan: ObjectPlan) -> pl.LazyFrame:
     to send."""
     names = [lookup.target.name for lookup in late_lookups(plan)]
     rows = rows.with_columns(_left(name, pl.col(name), pl.col(f"_link.{name}")) for name in names)
-    rows = _identical(rows.with_columns(_changed=pl.lit([], dtype=pl.List(pl.String))), plan)
+    rows = _settled(rows.with_columns(_changed=pl.lit([], dtype=pl.List(pl.String))), plan)
     return rows.filter(pl.col("_decision").cast(pl.String).is_in(WRITTEN))
 
 
@@ -64,7 +75,7 @@ def _left(name: str, value: pl.Expr, state: pl.Expr) -> pl.Expr:
     )
 
 
-def _identical(rows: pl.LazyFrame, plan: ObjectPlan) -> pl.LazyFrame:
+def _settled(rows: pl.LazyFrame, plan: ObjectPlan) -> pl.LazyFrame:
     known = rows.collect_schema()
     late = {lookup.target.name for lookup in late_lookups(plan)}
     staged = [item.target for item in plan.staged if f"_now.{item.target}" in known]
