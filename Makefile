@@ -31,7 +31,8 @@ test: $(STAMP)
 	@$(BIN)/pytest -q -n 2 --dist worksteal $(ARGS)
 
 slow: $(STAMP)
-	@$(BIN)/pytest -q -n 2 --dist worksteal -m slow isync_dagster_tests/migration isync_dagster_tests/cli $(ARGS)
+	@$(BIN)/pytest -q -n 2 --dist worksteal -m slow isync_dagster_tests/migration isync_dagster_tests/cli \
+		isync_dagster_tests/end_to_end $(ARGS)
 
 faults: $(STAMP)
 	@rm -rf .isync/faults && mkdir -p .isync/faults

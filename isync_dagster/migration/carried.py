@@ -21,32 +21,31 @@ object is decided anew.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-import polars as pl
 from upath import UPath
 
 from isync_dagster import __version__
 from isync_dagster.migration import reading
 from isync_dagster.migration.changes import same_as
 from isync_dagster.migration.cleanup import cleaned_kinds
-from isync_dagster.migration.decisions import waits_for_level
+from isync_dagster.migration.counterparts import how_far, own_changed, parents_changed
 from isync_dagster.migration.extract import extract_folders
 from isync_dagster.migration.left import (
     SENT,
-    has_sent,
+    inputs_of,
     lay_rows,
     lay_second_pass,
     look,
-    states_of,
+    states_before,
+    was_sent,
     why_not_left,
 )
-from isync_dagster.migration.model import State, SyncJob, Verdict
+from isync_dagster.migration.model import ObjectSummary, State, SyncJob, Verdict
 from isync_dagster.migration.references import references_path
 from isync_dagster.migration.target import left_folder, target_folder, verify_folder
-from isync_dagster.plan.model import Lookup, ObjectPlan, Policy
-from isync_dagster.records.ids import to18
+from isync_dagster.plan.model import ObjectPlan, Policy
 from isync_dagster.report.summary import summary_from_json
 from isync_dagster.store import files
 from isync_dagster.store.rollbacks import rollbacks
@@ -67,8 +66,10 @@ def note_inputs(job: SyncJob, run: Run) -> None:
         return
     base, why = (None, "") if job.reads_only else _base(job, run)
     id_map = job.store.idmap(job.plan.source_org_id, job.plan.target_org_id)
-    written = {plan.object: id_map.sequence(plan.object) for plan in job.plan.objects_in(job.phase)}
-    noted = {"version": __version__, "base": None if base is None else base.number, "why": why, "id_maps": written}
+    written = {item.object: id_map.sequence(item.object) for item in job.plan.objects_in(job.phase)}
+    states = {} if base is None else {item.object: dict(item.states) for item in _summary(base)}
+    number = None if base is None else base.number
+    noted = {"version": __version__, "base": number, "why": why, "states": states, "id_maps": written}
     files.write_json(path, noted)
 
 
@@ -76,9 +77,7 @@ def look_at_left(job: SyncJob, run: Run, plans: Iterable[ObjectPlan]) -> None:
     """Find out which objects stand in the target as the run before left them, where that is all that must be known of them."""
     base = _base_of(job, run)
     if base is not None:
-        look(
-            job, run, base, [plan for plan in plans if not _why_other_rows(run, base, plan) and _may_stand(base, plan)]
-        )
+        look(job, run, base, [plan for plan in plans if not _why_other_rows(run, base, plan) and _may_stand(run, plan)])
 
 
 def same_rows(job: SyncJob, run: Run, plan: ObjectPlan) -> tuple[Run | None, str]:
@@ -88,11 +87,10 @@ def same_rows(job: SyncJob, run: Run, plan: ObjectPlan) -> tuple[Run | None, str
     """
     base = _base_of(job, run)
     if base is None:
-        return None, str(_inputs(run).get("why", ""))
+        return None, str(inputs_of(run).get("why", ""))
     if why := _why_other_rows(run, base, plan) or _why_other_target(run, base, plan):
         return None, why
-    own = _added(job, plan.object, _inputs(base), _written_by(base))
-    if own is not None and _names_any(_ids(run, plan), own):
+    if own_changed(job, run, base, plan, inputs_of(base)):
         return None, "counterparts of its records have changed"
     return base, ""
 
@@ -103,12 +101,12 @@ def take_decisions(job: SyncJob, run: Run, plan: ObjectPlan) -> tuple[Run | None
     The defaults of the plan's lookups are target ids. What is found is kept for the stages that come after.
     """
     now = [lookup for lookup in plan.lookups if not lookup.deferred]
-    written, defaults = _written(job, now), _defaults(plan)
+    written, defaults = how_far(job, now), _defaults(plan)
     base, why = _same_decisions(job, run, plan)
     # What an attempt that was cut off has left there is of no use.
     files.remove_tree(run.remap_folder(plan.object))
     if base is not None:
-        if has_sent(base, plan.object):
+        if was_sent(run, plan.object):
             if not lay_rows(base, run, plan):
                 files.remove_tree(run.remap_folder(plan.object))
                 why, base = f"run {base.number} has not recorded where all its rows are", None
@@ -122,16 +120,16 @@ def take_decisions(job: SyncJob, run: Run, plan: ObjectPlan) -> tuple[Run | None
 
 def take_second_pass(job: SyncJob, run: Run, plan: ObjectPlan, rows: str) -> bool:
     """Give the rows of the second pass (a file `rows` of its folder) a place in this run, where they stand."""
-    written = {"id_maps": _written(job, plan.deferred)}
+    written = {"id_maps": how_far(job, plan.deferred)}
     base, why = taken_from(job, run, plan.object), "decisions were made anew"
     if base is not None:
         there, noted = base.folder / "relink" / plan.object / rows, _noted(base, f"{plan.object}-relink")
         if not files.exists(there):
             why = f"run {base.number} has no second pass of it"
-        elif _names_added(job, run, base, plan, plan.deferred, noted):
+        elif parents_changed(job, run, base, plan, plan.deferred, noted):
             why = "counterparts of what its lookups point at have changed"
         else:
-            if has_sent(base, plan.object):
+            if was_sent(run, plan.object):
                 lay_second_pass(base, run, plan, rows)
             else:
                 files.copy(there, run.folder / "relink" / plan.object / rows)
@@ -157,7 +155,7 @@ def may_stand(job: SyncJob, run: Run, plan: ObjectPlan, names: Sequence[str]) ->
         base is None
         or job.options.thorough
         or (plan.has_relink and not files.exists(_path(run, f"{plan.object}-relink")))
-        or _is_other(base, plan)
+        or _is_other(run, plan)
     ):
         return ()
     if plan.has_relink and taken_from(job, run, f"{plan.object}-relink") is None:
@@ -176,14 +174,11 @@ def same_links(job: SyncJob, run: Run, plan: ObjectPlan) -> dict[str, int] | Non
     """How many lookups ended in each state, by the summary of the run that the decisions and the second pass were taken
     from; None where this run made either of them."""
     base = taken_from(job, run, plan.object)
-    if base is None or _is_other(base, plan):
+    if base is None or _is_other(run, plan):
         return None
     if plan.has_relink and taken_from(job, run, f"{plan.object}-relink") is None:
         return None
-    summary = base.summary()
-    if summary is None:
-        return None
-    return next((dict(row.links) for row in summary_from_json(summary).objects if row.object == plan.object), None)
+    return next((dict(row.links) for row in _summary(base) if row.object == plan.object), None)
 
 
 def still_stands(run: Run, plan: ObjectPlan) -> bool:
@@ -216,14 +211,14 @@ def _base(job: SyncJob, run: Run) -> tuple[Run | None, str]:
         return None, f"rows of run {base.number} were sent again, filled or undone after it"
     if cleaned_kinds(base):
         return None, f"what run {base.number} kept was cleaned up"
-    if _inputs(base).get("version") != __version__:
+    if inputs_of(base).get("version") != __version__:
         return None, f"run {base.number} was made by another version"
     return base, ""
 
 
 def _base_of(job: SyncJob, run: Run) -> Run | None:
     """The run that this one rests on, as it was noted."""
-    number = _inputs(run).get("base")
+    number = inputs_of(run).get("base")
     return None if number is None else job.store.runs(job.key).get(int(number))
 
 
@@ -241,36 +236,36 @@ def _why_other_target(run: Run, base: Run, plan: ObjectPlan) -> str:
     """Why the object in the target is not as it was for `base`, in words; empty where it is."""
     if same_as(left_folder(run, plan)) == base.folder.name:
         return ""
-    if has_sent(base, plan.object):
+    if was_sent(run, plan.object):
         return why_not_left(run, plan) or f"run {base.number} sent rows of it"
     there, before = target_folder(run, plan), target_folder(base, plan)
     unread = not (files.names(there) or files.names(before) or files.names(left_folder(base, plan)))
     return "" if unread or same_as(there) == base.folder.name else "rows of the target have changed"
 
 
-def _is_other(base: Run, plan: ObjectPlan) -> bool:
-    """True where records that are ours in `base`, since it inserted them, are none of this run's business: updates are off."""
-    return not plan.update_existing and has_sent(base, plan.object)
+def _is_other(run: Run, plan: ObjectPlan) -> bool:
+    """True where records that were the business of the run before, since it inserted them, are none of this run's business: updates are off."""
+    return not plan.update_existing and was_sent(run, plan.object)
 
 
-def _may_stand(base: Run, plan: ObjectPlan) -> bool:
-    """True where `base` left no record of the object that is to be sent."""
-    return set(states_of(base, plan.object)) <= STANDING | SENT
+def _may_stand(run: Run, plan: ObjectPlan) -> bool:
+    """True where the run before left no record of the object that is to be sent."""
+    return set(states_before(run, plan.object)) <= STANDING | SENT
 
 
 def _same_decisions(job: SyncJob, run: Run, plan: ObjectPlan) -> tuple[Run | None, str]:
     base, why = same_rows(job, run, plan)
     if base is None:
         return None, why
-    if not files.names(base.remap_folder(plan.object)) or not _may_stand(base, plan):
+    if not files.names(base.remap_folder(plan.object)) or not _may_stand(run, plan):
         return None, f"rows of it were refused in run {base.number}"
     noted = _noted(base, plan.object)
     if _defaults(plan) != noted.get("defaults", {}):
         return None, "the default of a lookup is another record"
     anew = [name for name in plan.parents if job.in_phase(name) and taken_from(job, run, name) is None]
-    if anew and BY_PARENT & set(states_of(base, plan.object)):
+    if anew and BY_PARENT & set(states_before(run, plan.object)):
         return None, f"rows of it were blocked or dropped, and {anew[0]} was decided anew"
-    if _names_added(job, run, base, plan, [lookup for lookup in plan.lookups if not lookup.deferred], noted):
+    if parents_changed(job, run, base, plan, [lookup for lookup in plan.lookups if not lookup.deferred], noted):
         return None, "counterparts of what its lookups point at have changed"
     return base, ""
 
@@ -284,54 +279,6 @@ def _contents(run: Run, plan: ObjectPlan) -> list[list[str]] | None:
             return None
         found.append(sorted(done.digests.values()))
     return found
-
-
-def _written(job: SyncJob, lookups: Iterable[Lookup]) -> dict[str, int]:
-    """How far the id map of each object is written that the lookups may point at."""
-    id_map = job.store.idmap(job.plan.source_org_id, job.plan.target_org_id)
-    names = {name for lookup in lookups for name in (*lookup.parents, *lookup.others)}
-    return {name: id_map.sequence(name) for name in sorted(names)}
-
-
-def _written_by(run: Run) -> tuple[str, str, int]:
-    return run.job.template, run.job.phase, run.number
-
-
-def _names_added(
-    job: SyncJob, run: Run, base: Run, plan: ObjectPlan, lookups: Iterable[Lookup], noted: Mapping[str, Any]
-) -> bool:
-    """True where a row points, by one of the lookups, at a record whose counterpart was written down since `base` `noted` that."""
-    for lookup in lookups:
-        if lookup.kept:
-            continue
-        # A level's parents are written down after its rows were decided, by the run itself.
-        but = _written_by(base) if waits_for_level(plan, lookup) else None
-        for name in dict.fromkeys((*lookup.parents, *lookup.others)):
-            added = _added(job, name, noted, but)
-            if added is not None and _names_any(_ids(run, plan, lookup.source.name), added):
-                return True
-    return False
-
-
-def _added(
-    job: SyncJob, object: str, noted: Mapping[str, Any], but: tuple[str, str, int] | None = None
-) -> pl.LazyFrame | None:
-    """`source_id` of what was written into an id map since its end was `noted`, not by the run `but`; None where nothing was."""
-    known = noted.get("id_maps", {}).get(object)
-    id_map = job.store.idmap(job.plan.source_org_id, job.plan.target_org_id)
-    return id_map.since(object, -1 if known is None else known, but)
-
-
-def _ids(run: Run, plan: ObjectPlan, column: str = "Id") -> pl.LazyFrame:
-    parts = [
-        path / name for path in extract_folders(run, plan) for name in files.names(path) if name.startswith("part-")
-    ]
-    frame = files.scan(parts, {column: pl.String()})
-    return frame.select(source_id=to18(pl.col(column))).drop_nulls()
-
-
-def _names_any(ids: pl.LazyFrame, added: pl.LazyFrame) -> bool:
-    return not ids.join(added, on="source_id", how="semi").head(1).collect().is_empty()
 
 
 def _books(plan: ObjectPlan) -> set[str]:
@@ -364,8 +311,9 @@ def _as_of(verdict: Verdict, run: Run, base: Run) -> Verdict:
     return Verdict.from_json({**verdict.to_json(), "run": run.number, "text": text})
 
 
-def _inputs(run: Run) -> dict[str, Any]:
-    return files.read_json(run.folder / "carried" / "inputs.json") or {}
+def _summary(run: Run) -> tuple[ObjectSummary, ...]:
+    data = run.summary()
+    return () if data is None else summary_from_json(data).objects
 
 
 def _noted(run: Run, name: str) -> dict[str, Any]:

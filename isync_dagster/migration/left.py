@@ -10,8 +10,10 @@ holds what the run put there: nothing of it is read to be compared, and what was
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
+from functools import cache
+from typing import Any
 
 import polars as pl
 from upath import UPath
@@ -25,8 +27,7 @@ from isync_dagster.migration.slicing import beside_name
 from isync_dagster.migration.target import ID, left_folder, stamp_fields, target_folder
 from isync_dagster.plan.model import ObjectPlan
 from isync_dagster.records.standing import standing, standing_late
-from isync_dagster.records.undo import STAMPS, within
-from isync_dagster.report.summary import summary_from_json
+from isync_dagster.records.undo import STAMPS, Window, within
 from isync_dagster.store import files
 from isync_dagster.store.runs import Run
 
@@ -36,16 +37,19 @@ ID_BYTES = 150
 """What a pair of ids takes while rows are given theirs."""
 
 
-def states_of(run: Run, object: str) -> dict[str, int]:
-    """Records of an object by state, as a closed run's summary has them; empty where it has none."""
-    data = run.summary()
-    found = () if data is None else summary_from_json(data).objects
-    return next((dict(item.states) for item in found if item.object == object), {})
+def inputs_of(run: Run) -> dict[str, Any]:
+    """What a run noted before it decided (`carried.note_inputs`); empty before."""
+    return files.read_json(run.folder / "carried" / "inputs.json") or {}
 
 
-def has_sent(run: Run, object: str) -> bool:
-    """True where a closed run wrote records of the object."""
-    return any(states_of(run, object).get(state) for state in SENT)
+def states_before(run: Run, object: str) -> dict[str, int]:
+    """Records of an object by state in the run that this one rests on; empty where there is none."""
+    return dict(inputs_of(run).get("states", {}).get(object, {}))
+
+
+def was_sent(run: Run, object: str) -> bool:
+    """True where the run that this one rests on wrote records of the object."""
+    return any(states_before(run, object).get(state) for state in SENT)
 
 
 def verdicts_of(plan: ObjectPlan) -> tuple[str, ...]:
@@ -59,11 +63,12 @@ def look(job: SyncJob, run: Run, base: Run, plans: Iterable[ObjectPlan]) -> None
     Nothing is asked about an object whose rows `base` read to match and did not write: these tell more (`changes`).
     """
     asked = []
+    windows = cache(lambda: sending_windows(base))
     for plan in plans:
         folder = left_folder(run, plan)
         if reading.recorded(folder) is not None or files.exists(folder / "why.json"):
             continue
-        found = _noted(job, base, plan)
+        found = _noted(job, run, base, plan, windows)
         if isinstance(found, str):
             files.write_json(folder / "why.json", {"why": found})
         elif found is not None:
@@ -136,17 +141,19 @@ def lay_second_pass(base: Run, run: Run, plan: ObjectPlan, rows: str) -> None:
 # ── how ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _noted(job: SyncJob, base: Run, plan: ObjectPlan) -> Base | str | None:
+def _noted(
+    job: SyncJob, run: Run, base: Run, plan: ObjectPlan, windows: Callable[[], Sequence[Window]]
+) -> Base | str | None:
     """The stamps at the end of `base`, where all that was saved was saved by it; why they do not serve, in words; None where
     rows of the object were read to match and nothing was sent."""
     fields = (ID, *stamp_fields(job, plan.target_object))
-    if not has_sent(base, plan.object):
+    if not was_sent(run, plan.object):
         if reading.recorded(target_folder(base, plan)) is not None or not is_left(base, plan):
             return None
         return (
             base_in(left_folder(base, plan), plan.target_object, fields) or f"run {base.number} kept other stamps of it"
         )
-    if {field.name for field in fields} < set(STAMPS):
+    if not set(STAMPS) <= {field.name for field in fields}:
         return "the object does not tell when and by whom a record was saved"
     end = closed(base)
     found = base_in(stamps_folder(base, plan.object), plan.target_object, fields)
@@ -156,14 +163,13 @@ def _noted(job: SyncJob, base: Run, plan: ObjectPlan) -> Base | str | None:
         verdict = files.read_json(base.layout.verdict(plan.object, name))
         if verdict is None or not verdict["passed"]:
             return f"the check {name} did not pass in run {base.number}"
-    if _by_others(base, plan, found, str(end["user"])):
+    if _by_others(base, plan, found, str(end["user"]), windows()):
         return f"somebody else saved records of it while run {base.number} was under way"
     return found
 
 
-def _by_others(base: Run, plan: ObjectPlan, noted: Base, user: str) -> bool:
+def _by_others(base: Run, plan: ObjectPlan, noted: Base, user: str, windows: Sequence[Window]) -> bool:
     """True where a record was saved since `base` read the object to match, by another user or while it sent nothing."""
-    windows = sending_windows(base)
     read = files.read_json(target_folder(base, plan) / "base.json")
     # Where nothing was read, nothing that was there matched: whatever was saved before is of no matter.
     began = min(base.t0, base.opened_at) - AROUND if read is None else datetime.fromisoformat(read["since"])

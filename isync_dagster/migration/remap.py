@@ -13,7 +13,7 @@ from isync_dagster.migration.carried import ABOUT_BEFORE, anew_or_taken, take_de
 from isync_dagster.migration.contention import measure_order, sorted_by, told
 from isync_dagster.migration.decisions import waits_for_level, write_decided
 from isync_dagster.migration.extract import extracted
-from isync_dagster.migration.left import has_sent, is_left
+from isync_dagster.migration.left import is_left, was_sent
 from isync_dagster.migration.mapped import prove, prove_lookups
 from isync_dagster.migration.model import Outcome, Progress, SyncJob
 from isync_dagster.migration.outcomes import Measure, columns_of, counts_by, kept, measured, preview_of
@@ -149,7 +149,7 @@ def _as_before(run: Run, plan: ObjectPlan, base: Run, measure: Measure) -> Outco
     """What remap recorded of the run that the decisions were taken from, as this run's own."""
     before = remap_outcome(base, plan.object)
     notes = (note for note in before.notes if not note.startswith(ABOUT_BEFORE))
-    if has_sent(base, plan.object):
+    if was_sent(run, plan.object):
         rows = remap_rows_of(run, plan.object)
         own = [name for name in rows.collect_schema().names() if not name.startswith("_")]
         before = replace(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -14,7 +13,6 @@ from polars.testing import assert_frame_equal
 from isync_dagster.errors import StoreError
 from isync_dagster.migration import carried, extract, reading
 from isync_dagster.migration.carried import taken_from
-from isync_dagster.migration.finish import finish
 from isync_dagster.migration.model import SyncJob
 from isync_dagster.migration.remap import remapped
 from isync_dagster.migration.writing import release_all
@@ -24,6 +22,7 @@ from isync_dagster_tests.migration.world import (
     World,
     current,
     forget_end,
+    left_alone,
     migrate,
     some,
     template,
@@ -70,15 +69,6 @@ def prepared(served_world: World) -> dict[str, Callable[[], None]]:
     age(world)
     assert migrate(world.job(recipe())).failed() == []
     return {"sent": sent, "found": world.checkpoint("found")}
-
-
-def left_alone(job: SyncJob) -> Migration:
-    """A migration that ends when its last stamps are some seconds old: what is younger may have been saved twice in a second."""
-    done = migrate(job, close=False)
-    assert done.failed() == []
-    time.sleep(3)
-    done.summary = finish(job)
-    return done
 
 
 @pytest.fixture
@@ -172,14 +162,20 @@ CASES: dict[Callable[[World], None], frozenset[str]] = {
     counterpart_declared_gone: ALL - {"Beta__c"},
     unrelated_pair_added: ALL,
 }
-SOON = (nothing, source_saved, parent_deleted, counterpart_declared_gone)
-"""Those that every test run looks at; the others are slow ones, all together."""
+SOON = {
+    "found": (nothing, source_saved, parent_deleted, counterpart_declared_gone),
+    "sent": (source_saved, parent_deleted),
+}
+"""Those that every test run looks at, by what the run before did; the others are slow ones, all together."""
 
 
-@pytest.mark.parametrize("before", ["found", "sent"])
 @pytest.mark.parametrize(
-    "happened",
-    [pytest.param(case, id=case.__name__, marks=() if case in SOON else pytest.mark.slow) for case in CASES],
+    ("before", "happened"),
+    [
+        pytest.param(before, case, id=f"{before}-{case.__name__}", marks=() if case in soon else pytest.mark.slow)
+        for before, soon in SOON.items()
+        for case in CASES
+    ],
 )
 def test_a_repeat_that_takes_over_comes_to_the_same_as_one_that_decides_anew(
     request: pytest.FixtureRequest, before: str, happened: Callable[[World], None], monkeypatch: pytest.MonkeyPatch
@@ -289,17 +285,30 @@ def test_decisions_are_taken_over_from_run_to_run(twice: World) -> None:
 
 
 @pytest.mark.slow
-def test_cut_off_at_every_file_it_goes_on(twice: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each file that is taken over is missing once when the run is cut off."""
-    copy, seen = files.copy, set[str]()
+@pytest.mark.parametrize("before", ["found", "sent"])
+def test_cut_off_at_every_file_it_goes_on(
+    request: pytest.FixtureRequest, before: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each file that is taken over, or written beside one, is missing once when the run is cut off."""
+    twice: World = request.getfixturevalue({"found": "twice", "sent": "once"}[before])
+    copy, write, seen = files.copy, files.write_parquet, set[str]()
 
-    def once(source: Any, to: Any) -> None:
+    def meet(to: Any) -> None:
         if str(to) not in seen:
             seen.add(str(to))
             raise StoreError("cut off")
+
+    def copied(source: Any, to: Any) -> None:
+        meet(to)
         copy(source, to)
 
-    monkeypatch.setattr(files, "copy", once)
+    def written(path: Any, *args: Any, **more: Any) -> int:
+        if any(part in str(path) for part in ("/remap/", "/left/", "/relink/")):
+            meet(path)
+        return write(path, *args, **more)
+
+    monkeypatch.setattr(files, "copy", copied)
+    monkeypatch.setattr(files, "write_parquet", written)
     for _ in range(200):
         try:
             done = migrate(twice.job(recipe()))
@@ -309,9 +318,9 @@ def test_cut_off_at_every_file_it_goes_on(twice: World, monkeypatch: pytest.Monk
     assert len(seen) > 2 * len(NAMES)
     assert done.failed() == []
     run = current(done.job)
-    assert run.number == 3
+    assert run.number == {"found": 3, "sent": 2}[before]
     assert {name for name in NAMES if taken_from(done.job, run, name) is not None} == ALL
-    monkeypatch.setattr(files, "copy", copy)
+    monkeypatch.undo()
     assert {name: done.states(name) for name in NAMES} == {key: {"identical": ROWS} for key in NAMES}
 
 
