@@ -7,7 +7,8 @@ since, of several objects by one call (`SystemModstamp` is indexed). What others
 older stamp than it has: then a rollback leaves it alone, as it should.
 
     closing/<Object>/part-*.parquet   Id, SystemModstamp, LastModifiedDate, LastModifiedById (those there are)
-    closing/<Object>/base.json        where these are of all records of the object: what the next run may rest on (`left`)
+    closing/<Object>/base.json        where these are of all records, as the checks have judged them: what the next run may rest on
+                                      (`left`); else why.json
     closing/<Object>/<step>.parquet   the same of what a retry or a heal wrote after the end
     closing/closed.json               the target's time, and the user that wrote
 """
@@ -248,17 +249,22 @@ def _keep(
 ) -> None:
     """Keep the stamps of the object's records as its check read them, but for those that were read `later` (`rows`).
 
-    Also of records that the run did not write: who asks looks for what it wrote. The next run may rest on them: they are
-    what there was when they were `looked` at, by the target's clock.
+    Also of records that the run did not write: who asks looks for what it wrote. The next run may rest on them where they are of
+    what the checks have judged: they are what there was when they were `looked` at, by the target's clock.
     """
     schema = {"Id": pl.String(), **{name: dtype(field) for name, field in STAMPS.items()}}
     # The stamps alone: they are kept longer than the values that a check has read.
     known = files.scan(verify_folder(run, plan) / "part-*.parquet", schema)
-    if later is not None:
-        known = pl.concat([known.join(later, on="Id", how="anti"), later], how="diagonal")
-    folder = stamps_folder(run, plan.object)
+    folder, judged = stamps_folder(run, plan.object), True
     with memory().share(rows * ROW_BYTES):
+        if later is not None:
+            # A roll-up, a flow of another object's load, a person: what they wrote no check has seen.
+            judged = later.join(known, on=["Id", STAMP], how="anti").head(1).collect().is_empty()
+            known = pl.concat([known.join(later, on="Id", how="anti"), later], how="diagonal")
         kept = files.write_parquet(folder / "part-00000.parquet", known)
+    if not judged:
+        files.write_json(folder / "why.json", {"why": "records of it were saved after its checks had read them"})
+        return
     remember(job, folder, (ID, *stamp_fields(job, plan.target_object)), looked)
     told = reading.Reading(folder, kept, 0, 0.0, 0, f"{plan.target_object} at the end of the run", kept, "the checks")
     files.write_json(folder / "manifest.json", told.to_json())

@@ -158,7 +158,8 @@ def _noted(
     end = closed(base)
     found = base_in(stamps_folder(base, plan.object), plan.target_object, fields)
     if end is None or found is None:
-        return f"run {base.number} has not looked at all its records at its end"
+        noted = files.read_json(stamps_folder(base, plan.object) / "why.json") or {}
+        return str(noted.get("why", f"run {base.number} has not looked at all its records at its end"))
     for name in verdicts_of(plan):
         verdict = files.read_json(base.layout.verdict(plan.object, name))
         if verdict is None or not verdict["passed"]:

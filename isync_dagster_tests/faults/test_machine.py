@@ -6,6 +6,7 @@ import contextlib
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from isync_dagster.errors import IsyncError, OrgError
 from isync_dagster.local_org import faults as org_faults
 from isync_dagster.migration import reading
 from isync_dagster.migration.extract import extracted
+from isync_dagster.migration.finish import finish
 from isync_dagster.migration.rollback import rollback
 from isync_dagster.store.ledger import Ledger
 from isync_dagster_tests.faults.board import ARRIVED, WENT_ON, Board
@@ -33,7 +35,7 @@ from isync_dagster_tests.faults.schemas import Schema, Shape, schemas, values
 from isync_dagster_tests.faults.test_wire import HOW_TO_GO_ON
 from isync_dagster_tests.faults.twins import STRANGER, Twins, serving_twins
 from isync_dagster_tests.faults.wire import OWN_PROCESS, SHAPES
-from isync_dagster_tests.migration.world import migrate
+from isync_dagster_tests.migration.world import Migration, migrate
 
 KINDS = [
     {"kind": kind, **shape} for kind in org_faults.KINDS if kind not in OWN_PROCESS for shape in SHAPES.get(kind, ({},))
@@ -66,13 +68,22 @@ class Walk(RuleBasedStateMachine):
         chunk_bytes=st.sampled_from((400, 5_000, 90_000_000)),
         collections_rows=st.sampled_from((0, 2, 200)),
         rest_rows=st.sampled_from((-1, 2_000)),
+        pause=st.sampled_from((0.0, 0.0, 2.5)),
         data=st.data(),
     )
     def begin(
-        self, schema: Schema, data: st.DataObject, chunk_bytes: int, collections_rows: int, rest_rows: int
+        self,
+        schema: Schema,
+        data: st.DataObject,
+        chunk_bytes: int,
+        collections_rows: int,
+        rest_rows: int,
+        pause: float,
     ) -> None:
-        """Make the orgs, with some records of every object."""
+        """Make the orgs, with some records of every object; runs end a `pause` after their checks: only then the next one can
+        rest on the stamps that they left."""
         note(repr(schema))
+        self._pause = pause
         patch = self._stack.enter_context(pytest.MonkeyPatch.context())
         patch.setattr(reading, "REST_ROWS", rest_rows)
         twins = serving_twins(self._folder, schema, chunk_bytes=chunk_bytes, collections_rows=collections_rows)
@@ -191,8 +202,14 @@ class Walk(RuleBasedStateMachine):
             self.board.add("random walk", "a run over random schema, data and faults", WENT_ON if stops else ARRIVED)
 
     def _once(self) -> None:
-        done = self._cutting(lambda: migrate(self.twins.job()))
+        done = self._cutting(self._migrated)
         assert done.failed() == [], [(key, done.verdicts[key].text, done.verdicts[key].table) for key in done.failed()]
+
+    def _migrated(self) -> Migration:
+        done = migrate(self.twins.job(), close=False)
+        time.sleep(self._pause)
+        done.summary = finish(done.job)
+        return done
 
     def _cutting(self, act: Callable[[], Any]) -> Any:
         record, left = Ledger.record, self._cut_at

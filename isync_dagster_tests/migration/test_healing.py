@@ -21,6 +21,7 @@ from isync_dagster.migration.model import SyncJob
 from isync_dagster.migration.writing import release_all
 from isync_dagster.store.runs import Run
 from isync_dagster_tests.migration.world import (
+    STAMPED,
     World,
     assert_laws,
     check,
@@ -132,9 +133,11 @@ def test_only_what_can_be_filled_is_sent_and_the_rest_waits_on(people: World, mo
 
 
 def test_a_value_that_somebody_set_meanwhile_stays(people: World) -> None:
-    people.execute("target", """UPDATE "Contact" SET "LastName" = 'theirs' WHERE "Key__c" = 'c0'""")
+    people.execute("target", f"""UPDATE "Contact" SET "LastName" = 'theirs', {STAMPED} WHERE "Key__c" = 'c0'""")
     theirs = people.client("target").request("POST", "sobjects/Account", json={"Name": "Theirs", "Key__c": "t"}).json()
-    people.execute("target", f"""UPDATE "Contact" SET "AccountId" = '{theirs["id"]}' WHERE "Key__c" = 'c1'""")
+    people.execute(
+        "target", f"""UPDATE "Contact" SET "AccountId" = '{theirs["id"]}', {STAMPED} WHERE "Key__c" = 'c1'"""
+    )
     people.delete("Contact", "c2")
     done = migrate(people.job(recipe(), "accounts"))
     assert done.failed() == []

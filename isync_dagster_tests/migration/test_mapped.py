@@ -13,6 +13,7 @@ from isync_dagster.migration import mapped
 from isync_dagster.migration.writing import release_all
 from isync_dagster.store.idmap import IdMap
 from isync_dagster_tests.migration.world import (
+    STAMPED,
     Migration,
     World,
     assert_laws,
@@ -80,7 +81,7 @@ def test_a_deleted_record_is_inserted_anew_and_linked(migrated: World) -> None:
 
 def test_a_merged_record_is_the_one_that_survived_where_the_template_follows(migrated: World) -> None:
     # a1 went into a2, and a2 into a3: what counts is the end of the chain.
-    migrated.execute("target", """UPDATE "Account" SET "Zip__c" = 'theirs' WHERE "Key__c" = 'a3'""")
+    migrated.execute("target", f"""UPDATE "Account" SET "Zip__c" = 'theirs', {STAMPED} WHERE "Key__c" = 'a3'""")
     winner = migrated.ids("target", "Account")["a3"]
     migrated.merge("a1", "a2")
     migrated.merge("a2", "a3")

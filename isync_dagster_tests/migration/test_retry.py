@@ -15,6 +15,7 @@ from isync_dagster.report.summary import summary_from_json
 from isync_dagster.store.ledger import Ledger
 from isync_dagster.template import Template
 from isync_dagster_tests.migration.world import (
+    STAMPED,
     Migration,
     World,
     assert_laws,
@@ -49,7 +50,7 @@ def _template(**settings: object) -> Template:
 
 def _gone(world: World) -> None:
     """The cause is gone: nobody else has the code any more."""
-    world.execute("target", """UPDATE "Account" SET "Code__c" = 'y' WHERE "Key__c" = 'a0'""")
+    world.execute("target", f"""UPDATE "Account" SET "Code__c" = 'y', {STAMPED} WHERE "Key__c" = 'a0'""")
 
 
 def _with_all_lookups(world: World) -> None:

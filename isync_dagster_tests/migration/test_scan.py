@@ -17,7 +17,7 @@ from isync_dagster.migration.scan import scan
 from isync_dagster.store import files
 from isync_dagster.store.scans import Scans
 from isync_dagster.store.store import Store
-from isync_dagster_tests.migration.world import World, migrate, rich_data, some, template, together
+from isync_dagster_tests.migration.world import STAMPED, World, migrate, rich_data, some, template, together
 
 WRITES = "(POST|PATCH|PUT|DELETE) .*/(sobjects|jobs/ingest|composite/(sobjects|tree|graph)|tooling|async)"
 SOME = ("Account", "Contact", "Node__c", "Memo__c")
@@ -68,8 +68,8 @@ def test_a_scan_says_what_the_run_then_does_and_writes_nothing(world: World) -> 
     assert numbers["forecast: error of seconds, %"] == pytest.approx((likely - took) / took * 100, abs=0.1)
 
     # Something of everything that can happen to a record that is there already.
-    world.execute("target", """UPDATE "Account" SET "Zip__c" = 'changed' WHERE "Key__c" IN ('a1', 'a2')""")
-    world.execute("target", """UPDATE "Account" SET "Industry" = 'Energy' WHERE "Key__c" = 'a1'""")
+    world.execute("target", f"""UPDATE "Account" SET "Zip__c" = 'changed', {STAMPED} WHERE "Key__c" IN ('a1', 'a2')""")
+    world.execute("target", f"""UPDATE "Account" SET "Industry" = 'Energy', {STAMPED} WHERE "Key__c" = 'a1'""")
     world.delete("Memo__c", "m2")
     before = files_of(world.store_folder, "scans", "leases")
     world.watch("target", WRITES)

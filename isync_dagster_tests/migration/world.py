@@ -429,6 +429,9 @@ class World:
             cursor.execute(sql)
 
 
+STAMPED = """"SystemModstamp" = now() AT TIME ZONE 'UTC'"""
+"""What an UPDATE by SQL sets besides, where it stands for somebody's save."""
+
 SYSTEM = frozenset(
     (
         "Id",
