@@ -259,7 +259,8 @@ def _keep(
     with memory().share(rows * ROW_BYTES):
         if later is not None:
             # A roll-up, a flow of another object's load, a person: what they wrote no check has seen.
-            judged = later.join(known, on=["Id", STAMP], how="anti").head(1).collect().is_empty()
+            seen = known.join(later.select("Id"), on="Id", how="semi")
+            judged = later.join(seen, on=["Id", STAMP], how="anti").head(1).collect().is_empty()
             known = pl.concat([known.join(later, on="Id", how="anti"), later], how="diagonal")
         kept = files.write_parquet(folder / "part-00000.parquet", known)
     if not judged:
