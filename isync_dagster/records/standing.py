@@ -79,13 +79,16 @@ def _settled(rows: pl.LazyFrame, plan: ObjectPlan) -> pl.LazyFrame:
     known = rows.collect_schema()
     late = {lookup.target.name for lookup in late_lookups(plan)}
     staged = [item.target for item in plan.staged if f"_now.{item.target}" in known]
+    decided = pl.col("_decision").cast(pl.String)
     rows = rows.with_columns(
-        # An empty one is not sent: the target has what it had.
-        pl.coalesce(pl.col(name).cast(known[f"_now.{name}"]), pl.col(f"_now.{name}")).alias(f"_now.{name}")
+        # An empty one is not sent, and nothing of a record that is left as it is: the target has what it had.
+        pl.when(decided.is_in(WRITTEN) & pl.col(name).is_not_null())
+        .then(pl.col(name).cast(known[f"_now.{name}"]))
+        .otherwise(pl.col(f"_now.{name}"))
+        .alias(f"_now.{name}")
         for name in staged
     )
     done_with = [name for name in known.names() if name.startswith("_now.") and name[5:] not in {*late, *staged}]
-    decided = pl.col("_decision").cast(pl.String)
     sent = decided.is_in(SENT).fill_null(False)
     # What was matched is in the id map since; but for a dropped row, whose match nobody wrote down.
     mapped = sent | (pl.col("_matched_by").is_not_null() & decided.ne_missing("dropped"))

@@ -471,7 +471,8 @@ class Settings(Block):
     target_reads: Literal["changes", "whole"] = Field(
         "changes",
         description="What a later run reads of the target's records to match: changes: those that were saved or removed "
-        "since an earlier run read them, where the target can tell; whole: all of them, each time.",
+        "since an earlier run read or wrote them, where the target can tell; whole: all of them, each time, and every value is "
+        "compared.",
     )
     caps: Caps = Field(default_factory=Caps, description="Bounds that stop a phase before anything is written.")
     preflight: tuple[PreflightDecision, ...] = Field(
