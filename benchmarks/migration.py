@@ -26,7 +26,8 @@ STARTS = 5
 @dataclass
 class Result:
     """One size: seconds, calls, bytes. `start` is the wall time of the command with (nearly) nothing to move, `start_floor`
-    what the floor needs for those few records, `later_start` the wall time of a repeat in which nothing has changed of them."""
+    what the floor needs for those few records, `repeat_start` and `later_start` the wall time of the first and of a later repeat in
+    which nothing has changed of them."""
 
     rows: int
     objects: int
@@ -36,6 +37,7 @@ class Result:
     floor_parts: dict[str, float] = field(default_factory=dict)
     start: float = 0.0
     start_floor: float = 0.0
+    repeat_start: float = 0.0
     later_start: float = 0.0
     wall: float = 0.0
     cpu: float = 0.0
@@ -55,11 +57,18 @@ class Result:
         return (self.wall - self.start) / (self.floor_seconds + self.verify_seconds)
 
     @property
+    def repeat_ratio(self) -> float:
+        """Wall of the first repeat beyond that of (nearly) no records and one read of the target, in extracts alone (the floor's)."""
+        return self._in_extracts(self.repeat_wall, self.repeat_start)
+
+    @property
     def later_ratio(self) -> float:
-        """Wall of a later repeat beyond that of (nearly) no records and one read of the target, in extracts alone (the floor's)."""
+        """The same of a later repeat."""
+        return self._in_extracts(self.later_wall, self.later_start)
+
+    def _in_extracts(self, wall: float, start: float) -> float:
         extract = self.floor_parts.get("extract", 0.0)
-        beyond = self.later_wall - self.later_start - self.verify_seconds
-        return beyond / extract if extract and self.later_wall else 0.0
+        return (wall - start - self.verify_seconds) / extract if extract and wall else 0.0
 
 
 def main() -> int:
@@ -74,10 +83,10 @@ def main() -> int:
         results.append(_many(work, start.wall))
     for result in results:
         result.start_floor = start.floor_seconds + start.verify_seconds
-        result.later_start = start.later_wall
+        result.repeat_start, result.later_start = start.repeat_wall, start.later_wall
     data = {
         "machine": report.machine(),
-        "results": [asdict(result) | {"ratio": result.ratio, "later_ratio": result.later_ratio} for result in results],
+        "results": [asdict(result) | _ratios(result) for result in results],
     }
     (out / "migration.json").write_text(json.dumps(data, indent=2) + "\n")
     text = report.markdown(data)
@@ -104,7 +113,14 @@ def _start_cost(work: Path) -> Result:
     """
     results = sorted((_size(work, 24, 0.0, repeat=True) for _ in range(STARTS)), key=lambda result: result.wall)
     middle = results[STARTS // 2]
-    return replace(middle, later_wall=sorted(result.later_wall for result in results)[STARTS // 2])
+    repeats, later = (
+        sorted(getattr(result, name) for result in results)[STARTS // 2] for name in ("repeat_wall", "later_wall")
+    )
+    return replace(middle, repeat_wall=repeats, later_wall=later)
+
+
+def _ratios(result: Result) -> dict[str, float]:
+    return {name: getattr(result, name) for name in ("ratio", "repeat_ratio", "later_ratio")}
 
 
 def _size(work: Path, rows: int, start: float, repeat: bool) -> Result:
@@ -149,7 +165,7 @@ def _measure(place: Path, orgs: Path, world: World, start: float, repeat: bool) 
         if repeat:
             jobs = _ingest_jobs(to_org)
             result.repeat_wall, result.repeat_calls = _again(environment, place, both, "repeat.log")
-            # The first repeat reads rows of the target that nobody has read to match before; the next one does not.
+            # The first repeat rests on what the load left, the next one on what that has found.
             result.later_wall, result.later_calls = _again(environment, place, both, "later.log")
             result.repeat_ingest = _ingest_jobs(to_org) - jobs
     shutil.rmtree(place / "target")
