@@ -163,7 +163,7 @@ CASES: dict[Callable[[World], None], frozenset[str]] = {
     unrelated_pair_added: ALL,
 }
 SOON = {
-    "found": (nothing, source_saved, parent_deleted, counterpart_declared_gone),
+    "found": (nothing, parent_deleted, counterpart_declared_gone),
     "sent": (parent_deleted,),
 }
 """Those that every test run looks at, by what the run before did; the others are slow ones, all together."""
