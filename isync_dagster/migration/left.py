@@ -102,6 +102,7 @@ def lay_rows(base: Run, run: Run, plan: ObjectPlan) -> bool:
             files.copy(folder / name, place / name)
     late = base.folder / "relink" / plan.object / "part-00000.parquet"
     wrote = pl.col("state").is_in([State.INSERTED, State.UPDATED]) & (pl.col("stage") == "load")
+    updated = State.UPDATED in states_before(run, plan.object)
     log = base.audit(plan.object).read().filter(wrote & pl.col("target_id").is_not_null())
     ids = log.select("source_id", "target_id")
     parts = [name for name in files.names(folder) if name.startswith("part-")]
@@ -110,23 +111,27 @@ def lay_rows(base: Run, run: Run, plan: ObjectPlan) -> bool:
         with memory().share(sum(counts.values()) * ID_BYTES):
             # The log is read once for all parts.
             ids = ids.collect(engine="streaming").lazy()
-            return all(_lay_part(place, name, counts[name], plan, ids, late) for name in parts)
+            return all(_lay_part(place, name, counts[name], plan, ids, late, updated) for name in parts)
     for name in parts:
         # Of the log, and of the second pass, only what the part names is held.
         mine = files.scan(place / name).select(source_id="_source_id")
         with memory().share(counts[name] * ID_BYTES):
-            if not _lay_part(place, name, counts[name], plan, ids.join(mine, on="source_id", how="semi"), late):
+            own = ids.join(mine, on="source_id", how="semi")
+            if not _lay_part(place, name, counts[name], plan, own, late, updated):
                 return False
     return True
 
 
-def _lay_part(place: UPath, name: str, count: int, plan: ObjectPlan, ids: pl.LazyFrame, late: UPath) -> bool:
+def _lay_part(
+    place: UPath, name: str, count: int, plan: ObjectPlan, ids: pl.LazyFrame, late: UPath, updated: bool
+) -> bool:
+    """Write beside a part, of `count` rows, what is other of it by now; False where something does not come out."""
     rows = files.scan(place / name)
     again = None
     if files.exists(late):
         mine = rows.select("_source_id")
         again = files.scan(late).join(mine, on="_source_id", how="semi")
-    written = files.write_parquet(place / beside_name(name), standing(rows, plan, ids, again))
+    written = files.write_parquet(place / beside_name(name), standing(rows, plan, ids, again, updated=updated))
     arrived = pl.col("_decision").cast(pl.String).is_in(["identical", "existing"])
     lost = files.scan(place / beside_name(name)).filter(arrived & pl.col("_target_id").is_null())
     return written == count and lost.head(1).collect().is_empty()

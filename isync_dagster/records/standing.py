@@ -20,18 +20,22 @@ def settled(plan: ObjectPlan) -> str:
     return "identical" if plan.update_existing else "existing"
 
 
-def standing(rows: pl.LazyFrame, plan: ObjectPlan, ids: pl.LazyFrame, late: pl.LazyFrame | None) -> pl.LazyFrame:
+def standing(
+    rows: pl.LazyFrame, plan: ObjectPlan, ids: pl.LazyFrame, late: pl.LazyFrame | None, *, updated: bool = True
+) -> pl.LazyFrame:
     """The columns of `rows` (decided and sent) that are others where nothing has changed since, in the order of `rows`.
 
     `ids` (`source_id`, `target_id`, one row a source id) are the records that were inserted; `late` is the second pass of
     the run (`records.relink.relink`), None where the object has none. `_decision` of what was sent is identical (existing
     where updates are off) and `_matched_by` the id map; `_target_id` is where it went, `_changed` empty, `_now.F` of what
-    the second pass writes what it has left there, any other `_now.F` null. An inserted row that `ids` lacks keeps its null
+    the second pass writes what it has left there, any other `_now.F` null (left out where no row was `updated`: it is null
+    already). An inserted row that `ids` lacks keeps its null
     `_target_id`: it never arrived, and such a frame must not be used.
     """
     known = rows.collect_schema().names()
-    now = [name for name in known if name.startswith("_now.")]
     names = [lookup.target.name for lookup in late_lookups(plan)]
+    late_fields = {*names, *(item.target for item in plan.staged)}
+    now = [name for name in known if name.startswith("_now.") and (updated or name[5:] in late_fields)]
     wanted = [
         "_source_id",
         "_decision",
@@ -39,7 +43,7 @@ def standing(rows: pl.LazyFrame, plan: ObjectPlan, ids: pl.LazyFrame, late: pl.L
         "_matched_by",
         "_changed",
         *now,
-        *(i.target for i in plan.staged),
+        *(item.target for item in plan.staged),
     ]
     rows = rows.select(name for name in dict.fromkeys(wanted) if name in known)
     arrived = ids.select(_source_id="source_id", _there="target_id")
