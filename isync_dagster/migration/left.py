@@ -23,7 +23,7 @@ from isync_dagster.migration.changes import SECOND, STAMP, Base, base_in, lay, s
 from isync_dagster.migration.closing import AROUND, closed, sending_windows, stamps_folder
 from isync_dagster.migration.memory import memory
 from isync_dagster.migration.model import State, SyncJob
-from isync_dagster.migration.slicing import beside_name
+from isync_dagster.migration.slicing import beside_name, read_parts
 from isync_dagster.migration.target import ID, left_folder, stamp_fields, target_folder
 from isync_dagster.plan.model import ObjectPlan
 from isync_dagster.records.standing import standing, standing_late
@@ -107,34 +107,45 @@ def lay_rows(base: Run, run: Run, plan: ObjectPlan) -> bool:
     ids = log.select("source_id", "target_id")
     parts = [name for name in files.names(folder) if name.startswith("part-")]
     counts = {name: int(files.scan(folder / name).select(pl.len()).collect().item()) for name in parts}
+    again = files.scan(late) if files.exists(late) else None
+
+    def other(rows: pl.LazyFrame, near: Callable[[pl.LazyFrame], pl.LazyFrame]) -> pl.LazyFrame:
+        return standing(rows, plan, near(ids), None if again is None else near(again), updated=updated)
+
     if memory().slices(sum(counts.values()) * ID_BYTES) == 1:
         with memory().share(sum(counts.values()) * ID_BYTES):
-            # The log is read once for all parts.
-            ids = ids.collect(engine="streaming").lazy()
-            return all(_lay_part(place, name, counts[name], plan, ids, late, updated) for name in parts)
+            # The log is read, and looked up in, once for all parts.
+            whole = other(files.scan([place / name for name in parts]), lambda rows: rows).collect(engine="streaming")
+            at = 0
+            for name in parts:
+                _write_beside(place, name, counts[name], whole.slice(at, counts[name]))
+                at += counts[name]
+        return at == whole.height and _all_there(place)
     for name in parts:
         # Of the log, and of the second pass, only what the part names is held.
-        mine = files.scan(place / name).select(source_id="_source_id")
-        with memory().share(counts[name] * ID_BYTES):
-            own = ids.join(mine, on="source_id", how="semi")
-            if not _lay_part(place, name, counts[name], plan, own, late, updated):
-                return False
-    return True
-
-
-def _lay_part(
-    place: UPath, name: str, count: int, plan: ObjectPlan, ids: pl.LazyFrame, late: UPath, updated: bool
-) -> bool:
-    """Write beside a part, of `count` rows, what is other of it by now; False where something does not come out."""
-    rows = files.scan(place / name)
-    again = None
-    if files.exists(late):
+        rows = files.scan(place / name)
         mine = rows.select("_source_id")
-        again = files.scan(late).join(mine, on="_source_id", how="semi")
-    written = files.write_parquet(place / beside_name(name), standing(rows, plan, ids, again, updated=updated))
+
+        def near(known: pl.LazyFrame, mine: pl.LazyFrame = mine) -> pl.LazyFrame:
+            column = "source_id" if known is ids else "_source_id"
+            return known.join(mine, left_on=column, right_on="_source_id", how="semi")
+
+        with memory().share(counts[name] * ID_BYTES):
+            if not _write_beside(place, name, counts[name], other(rows, near)):
+                return False
+    return _all_there(place)
+
+
+def _write_beside(place: UPath, name: str, count: int, rows: files.Frame) -> bool:
+    """Write beside a part, of `count` rows, what is other of it by now; False where it has not come out row by row."""
+    return files.write_parquet(place / beside_name(name), rows) == count
+
+
+def _all_there(place: UPath) -> bool:
+    """True where each record that is in the target by now has its target id."""
+    rows = read_parts(place).select("_decision", "_target_id")
     arrived = pl.col("_decision").cast(pl.String).is_in(["identical", "existing"])
-    lost = files.scan(place / beside_name(name)).filter(arrived & pl.col("_target_id").is_null())
-    return written == count and lost.head(1).collect().is_empty()
+    return rows.filter(arrived & pl.col("_target_id").is_null()).head(1).collect().is_empty()
 
 
 def lay_second_pass(base: Run, run: Run, plan: ObjectPlan, rows: str) -> None:

@@ -12,6 +12,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from isync_dagster.migration import carried
+from isync_dagster.migration import left as left_module
 from isync_dagster.migration.carried import taken_from
 from isync_dagster.migration.checks import verify_target
 from isync_dagster.migration.closing import stamps_folder
@@ -19,10 +20,12 @@ from isync_dagster.migration.extract import extract
 from isync_dagster.migration.finish import finish
 from isync_dagster.migration.left import is_left, why_not_left
 from isync_dagster.migration.load import load
+from isync_dagster.migration.memory import Memory
 from isync_dagster.migration.model import SyncJob
 from isync_dagster.migration.preflight import preflight
 from isync_dagster.migration.relink import relink
 from isync_dagster.migration.remap import remap, remapped
+from isync_dagster.migration.slicing import part_name
 from isync_dagster.migration.writing import release_all
 from isync_dagster.store import files
 from isync_dagster_tests.migration.world import (
@@ -148,6 +151,32 @@ def test_it_is_what_a_run_decides_that_compares(world: World, monkeypatch: pytes
     ]
     for key, verdict in done.verdicts.items():
         assert (verdict.passed, verdict.numbers) == (anew.verdicts[key].passed, anew.verdicts[key].numbers), key
+
+
+@pytest.mark.slow
+def test_part_by_part_it_comes_to_the_same(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the log of an object does not fit a share of the memory; its rows are in several parts then."""
+    back = world.checkpoint("both")
+    frames = []
+    for little in (False, True):
+        back()
+        job = world.job(recipe())
+        base = current(job)
+        for name in NAMES:
+            place = base.remap_folder(name)
+            whole = remapped(base, name).collect()
+            for number, at in enumerate(range(0, ROWS, 5)):
+                files.write_parquet(place / part_name(number), whole[at : at + 5])
+        if little:
+            monkeypatch.setattr(left_module, "memory", lambda: Memory(1))
+        done = migrate(job)
+        assert left(done) == set(NAMES)
+        assert states(done) == UNCHANGED
+        run = current(done.job)
+        assert len([name for name in files.names(run.remap_folder("Contact")) if name.startswith("beside-")]) == 3
+        frames.append({name: remapped(run, name).collect() for name in NAMES})
+    for name in NAMES:
+        assert_frame_equal(frames[0][name], frames[1][name])
 
 
 @pytest.mark.slow
@@ -295,10 +324,8 @@ def test_what_may_have_been_saved_twice_within_a_second_is_compared(world: World
 def test_an_object_that_does_not_tell_who_saved_it_is_compared(
     world: World, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
-    from isync_dagster.migration import left as module
-
-    known = module.stamp_fields
-    monkeypatch.setattr(module, "stamp_fields", lambda *args: tuple(f for f in known(*args) if f.name != what))
+    known = left_module.stamp_fields
+    monkeypatch.setattr(left_module, "stamp_fields", lambda *args: tuple(f for f in known(*args) if f.name != what))
     done = migrate(world.job(recipe()))
     assert left(done) == set()
     assert why(done, "Contact") == "the object does not tell when and by whom a record was saved"
