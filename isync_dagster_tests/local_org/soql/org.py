@@ -10,6 +10,7 @@ import duckdb
 
 from isync_dagster.local_org.org_schema import OrgSchema, quote
 from isync_dagster.local_org.soql import CompiledQuery, compile_query, records, run
+from isync_dagster.local_org.storage import OPTIMIZERS_OFF
 from isync_dagster.schema.model import Field, PicklistValue, SObject
 
 NOW = datetime(2024, 3, 15, 12, 30, tzinfo=UTC)
@@ -160,7 +161,7 @@ ROWS: dict[str, list[dict[str, Any]]] = {
 
 def database(rows: dict[str, list[dict[str, Any]]] = ROWS) -> duckdb.DuckDBPyConnection:
     """A fresh database with the schema's tables and the rows."""
-    connection = duckdb.connect(":memory:", config={"threads": 1})
+    connection = duckdb.connect(":memory:", config={"threads": 1, "disabled_optimizers": OPTIMIZERS_OFF})
     for sobject in SCHEMA:
         connection.execute(SCHEMA.ddl(sobject))
     for name, listed in rows.items():

@@ -366,6 +366,19 @@ def test_records(rows: duckdb.DuckDBPyConnection, query: Any) -> None:
     check_plain(rows, query)
 
 
+def test_subqueries_that_begin_alike(rows: duckdb.DuckDBPyConnection) -> None:
+    """All conditions together admit what each of them admits: an optimizer of DuckDB 2.0 loses rows here (`OPTIMIZERS_OFF`)."""
+    conditions = (
+        "(LastName = 'alpha' OR Account.Name = 'alpha')",
+        "AccountId IN (SELECT Id FROM Account WHERE NOT (Parent.Parent.Name = 'alpha'))",
+        "AccountId IN (SELECT Id FROM Account WHERE NOT (Parent.Owner.Name = 'alpha'))",
+    )
+    each = [{row["Id"] for row in ask(rows, f"SELECT Id FROM Contact WHERE {item}")} for item in conditions]
+    together = {row["Id"] for row in ask(rows, f"SELECT Id FROM Contact WHERE {' AND '.join(conditions)}")}
+    assert together == set.intersection(*each)
+    assert together
+
+
 @QUICK
 @given(query=group_queries())
 def test_groups(rows: duckdb.DuckDBPyConnection, query: Any) -> None:
