@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
@@ -13,6 +12,7 @@ from isync_dagster.migration.cleanup import missing_of
 from isync_dagster.migration.dealing import deal
 from isync_dagster.migration.extract import extracted
 from isync_dagster.migration.lastlook import AT_LAST, LastLook
+from isync_dagster.migration.left import verdicts_of
 from isync_dagster.migration.links import LinkTotals, Logged, States, link_states, parts_of
 from isync_dagster.migration.load import errors_in
 from isync_dagster.migration.memory import behind, memory
@@ -133,7 +133,7 @@ def verify_target(job: SyncJob, object: str) -> tuple[Verdict, ...]:
     decided = remap_outcome(run, object).states
     written = decided.get("insert", 0) + decided.get("update", 0)
     there = written + decided.get("identical", 0) + decided.get("existing", 0)
-    if stood := _still_standing(job, run, plan, late, there):
+    if stood := _still_standing(job, run, plan, there):
         return stood
     with scratch() as place, behind(0):
         states = States.write(run, plan, place)
@@ -160,9 +160,9 @@ def verify_target(job: SyncJob, object: str) -> tuple[Verdict, ...]:
 # ── how ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _still_standing(job: SyncJob, run: Run, plan: ObjectPlan, late: Sequence[str], there: int) -> tuple[Verdict, ...]:
+def _still_standing(job: SyncJob, run: Run, plan: ObjectPlan, there: int) -> tuple[Verdict, ...]:
     """The verdicts of the run before, where the target has not changed since, as this run found or finds it; none else."""
-    verdicts = may_stand(job, run, plan, ("record_count", "relationships", *late))
+    verdicts = may_stand(job, run, plan, verdicts_of(plan))
     if not verdicts or (plan.has_relink and not is_planned(run, plan.object)):
         return ()
     if not as_matched(job, run, plan):
