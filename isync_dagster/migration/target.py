@@ -104,7 +104,7 @@ def left_folder(run: Run, plan: ObjectPlan) -> UPath:
 
 def known_before(run: Run, plan: ObjectPlan) -> pl.LazyFrame:
     """`Id` of the target's rows as they were before the run sent any row of the object."""
-    if reading.recorded(target_folder(run, plan)) is None and reading.recorded(left_folder(run, plan)) is not None:
+    if _by_stamps(run, plan):
         return reading.scan(left_folder(run, plan), (ID,))
     return reading.scan(target_folder(run, plan), match_fields(plan)).select("Id")
 
@@ -160,10 +160,15 @@ def _matched(job: SyncJob, run: Run, plan: ObjectPlan) -> tuple[tuple[Field, ...
     fields = stamped(job, plan.target_object, match_fields(plan))
     if job.options.thorough:
         return fields, None
-    if reading.recorded(target_folder(run, plan)) is None and reading.recorded(left_folder(run, plan)) is not None:
+    if _by_stamps(run, plan):
         fields = (ID, *stamp_fields(job, plan.target_object))
         return fields, base_in(left_folder(run, plan), plan.target_object, fields)
     return fields, base_in(target_folder(run, plan), plan.target_object, fields)
+
+
+def _by_stamps(run: Run, plan: ObjectPlan) -> bool:
+    """True where of the target's rows no more than stamps was read."""
+    return reading.recorded(target_folder(run, plan)) is None and reading.recorded(left_folder(run, plan)) is not None
 
 
 def stamp_fields(job: SyncJob, target_object: str) -> tuple[Field, ...]:
