@@ -21,7 +21,7 @@ from upath import UPath
 from isync_dagster.migration import reading
 from isync_dagster.migration.changes import SECOND, STAMP, Base, base_in, lay, same_as
 from isync_dagster.migration.closing import AROUND, closed, sending_windows, stamps_folder
-from isync_dagster.migration.memory import memory
+from isync_dagster.migration.memory import CELL, memory
 from isync_dagster.migration.model import State, SyncJob
 from isync_dagster.migration.slicing import beside_name, read_parts
 from isync_dagster.migration.target import ID, left_folder, stamp_fields, target_folder
@@ -112,8 +112,11 @@ def lay_rows(base: Run, run: Run, plan: ObjectPlan) -> bool:
     def other(rows: pl.LazyFrame, near: Callable[[pl.LazyFrame], pl.LazyFrame]) -> pl.LazyFrame:
         return standing(rows, plan, near(ids), None if again is None else near(again), updated=updated)
 
-    if memory().slices(sum(counts.values()) * ID_BYTES) == 1:
-        with memory().share(sum(counts.values()) * ID_BYTES):
+    # The target's values are written as nulls beside rows of which some were updated.
+    cells = sum(name.startswith("_now.") for name in read_parts(folder).collect_schema().names()) if updated else 0
+    row_bytes = ID_BYTES + CELL * cells
+    if memory().slices(sum(counts.values()) * row_bytes) == 1:
+        with memory().share(sum(counts.values()) * row_bytes):
             # The log is read, and looked up in, once for all parts.
             whole = other(files.scan([place / name for name in parts]), lambda rows: rows).collect(engine="streaming")
             at = 0
@@ -130,7 +133,7 @@ def lay_rows(base: Run, run: Run, plan: ObjectPlan) -> bool:
             column = "source_id" if known is ids else "_source_id"
             return known.join(mine, left_on=column, right_on="_source_id", how="semi")
 
-        with memory().share(counts[name] * ID_BYTES):
+        with memory().share(counts[name] * row_bytes):
             if not _write_beside(place, name, counts[name], other(rows, near)):
                 return False
     return _all_there(place)
