@@ -29,8 +29,7 @@ def standing(
     the run (`records.relink.relink`), None where the object has none. `_decision` of what was sent is identical (existing
     where updates are off) and `_matched_by` the id map; `_target_id` is where it went, `_changed` empty, `_now.F` of what
     the second pass writes what it has left there, any other `_now.F` null (left out where no row was `updated`: it is null
-    already). An inserted row that `ids` lacks keeps its null
-    `_target_id`: it never arrived, and such a frame must not be used.
+    already). An inserted row that `ids` lacks keeps its null `_target_id`: it never arrived, and such a frame must not be used.
     """
     known = rows.collect_schema().names()
     names = [lookup.target.name for lookup in late_lookups(plan)]
